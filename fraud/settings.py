@@ -1,0 +1,212 @@
+"""Settings: one frozen tree a process, from `MIMAMORI_...` variables over `mimamori.toml` over defaults.
+
+Unknown keys are errors, secrets are `SecretStr`, and there is no default secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from fraud.errors import ConfigurationError
+
+PREFIX = "MIMAMORI_"
+CONFIG_VARIABLE = "MIMAMORI_CONFIG"  # names the TOML file; not a setting itself
+DEFAULT_FILE = "mimamori.toml"
+
+
+class Section(BaseModel):
+    """One part of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class PortfolioSettings(Section):
+    """The issuer's portfolio: what its card numbers look like, and where and in what it bills."""
+
+    bin_ranges: tuple[str, ...] = Field(
+        default=(),
+        description="The issuer's own number ranges: prefixes (`411111`) or ranges of prefixes (`411111-411119`).",
+    )
+    pan_lengths: tuple[int, ...] = Field(default=(16,), description="Lengths of the issuer's card numbers.")
+    currency: str = Field(default="JPY", description="Billing currency, ISO 4217 alpha code.")
+    home_country: str = Field(default="JP", description="ISO 3166 alpha-2 code.")
+    timezone: str = Field(default="Asia/Tokyo", description="Time zone of the portfolio's days and hours.")
+
+    @field_validator("bin_ranges")
+    @classmethod
+    def _ranges(cls, ranges: tuple[str, ...]) -> tuple[str, ...]:
+        for item in ranges:
+            low, _, high = item.partition("-")
+            if not re.fullmatch(r"\d{4,11}", low) or (high and (len(high) != len(low) or not high.isdigit())):
+                message = "a range is a prefix of 4 to 11 digits, or two prefixes of one length joined by a dash"
+                raise ValueError(message)
+        return ranges
+
+
+class CardSettings(Section):
+    """Keys of the card references. Each key is at least 128 bits, in hexadecimal."""
+
+    keys: dict[int, SecretStr] = Field(default_factory=dict, description="Key version to key, hexadecimal.")
+    active_key: int = Field(default=1, ge=1, description="The key version for new references.")
+
+    @field_validator("keys")
+    @classmethod
+    def _strength(cls, keys: dict[int, SecretStr]) -> dict[int, SecretStr]:
+        for version, key in keys.items():
+            if not re.fullmatch(r"(?:[0-9a-fA-F]{2}){16,}", key.get_secret_value()):
+                message = f"key {version} must be at least 32 hexadecimal digits (128 bits)"
+                raise ValueError(message)
+        return keys
+
+
+class KafkaSettings(Section):
+    """The log."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    group_id: str = "mimamori"
+    transactions_topic: str = "card.transactions"
+    detections_topic: str = "card.detections"
+    partitions: int = Field(default=4, ge=1, le=10_000)
+    replication_factor: int = Field(default=1, ge=1, le=32)
+    session_timeout_ms: int = Field(default=45_000, ge=6_000)
+    max_poll_interval_ms: int = Field(default=120_000, ge=10_000)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+
+
+class StreamSettings(Section):
+    """The worker."""
+
+    max_poll_records: int = Field(default=2_000, ge=1, le=100_000)
+    max_record_bytes: int = Field(default=65_536, ge=1_024, description="A larger record is a dead letter.")
+    dedupe_window: int = Field(default=200_000, ge=0, description="Event ids remembered a partition.")
+    max_future_ms: int = Field(default=86_400_000, ge=0, description="Later event times are clamped and flagged.")
+    max_past_ms: int | None = Field(default=None, description="Older event times are clamped and flagged.")
+    circuit_breaker_ratio: float = Field(
+        default=0.5, gt=0, le=1, description="Share of dead letters in 1,000 records at which the worker stops."
+    )
+
+
+class PolicySettings(Section):
+    """How many alerts people can look at. Thresholds are computed from these, offline."""
+
+    alerts_per_day: float = Field(default=20.0, gt=0, description="Budget for cards in no compromise event.")
+    exposed_alerts_per_1000_card_days: float = Field(
+        default=1.0, gt=0, description="Budget for watched cards: alerts a day for 1,000 of them."
+    )
+    quiet_days_after_genuine: int = Field(
+        default=30, ge=0, description="Days for which a pattern that the holder confirmed opens nothing on that card."
+    )
+    case_due_hours: int = Field(default=24, ge=1, description="Hours until a new case is due.")
+
+
+class ApiSettings(Section):
+    """The API and the console."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8470, ge=0, le=65_535)
+    secure_cookies: bool = Field(default=True, description="Off only for plain http on this machine.")
+    session_minutes: int = Field(default=15, ge=1, le=720)
+
+
+class Settings(BaseSettings):
+    """Everything that a process of Mimamori may be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Field(default=Path(".mimamori"), description="Folder of archive, snapshots and models.")
+    database_url: SecretStr = Field(default=SecretStr("sqlite:///.mimamori/mimamori.db"))
+    clock: Literal["system", "stream"] = Field(
+        default="system", description="`stream` takes the time from the events: demonstrations and replays."
+    )
+    portfolio: PortfolioSettings = PortfolioSettings()
+    cards: CardSettings = CardSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    stream: StreamSettings = StreamSettings()
+    policy: PolicySettings = PolicySettings()
+    api: ApiSettings = ApiSettings()
+
+    @model_validator(mode="after")
+    def _active_key_exists(self) -> Settings:
+        if self.cards.keys and self.cards.active_key not in self.cards.keys:
+            message = "cards.active_key names a key version that is not in cards.keys"
+            raise ValueError(message)
+        return self
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the model registry."""
+        return self.data_dir / "models"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Folder of the state snapshots."""
+        return self.data_dir / "snapshots"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over variables, variables over the file."""
+        file = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_FILE))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; a `ConfigurationError` names every key at fault and never its value."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        message = f"{CONFIG_VARIABLE} names a file that does not exist"
+        raise ConfigurationError(message)
+    unknown = _unknown_variables(os.environ)
+    if unknown:
+        message = f"unknown settings in the environment: {', '.join(unknown)}"
+        raise ConfigurationError(message)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        message = f"settings are not valid: {lines}"
+        raise ConfigurationError(message) from None
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in environment
+        if name.upper().startswith(PREFIX) and name != CONFIG_VARIABLE and name.upper().split("__")[0] not in known
+    )
+
+
+_PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*:)[^@\s]*(@)")
+
+Masked = Annotated[dict[str, Any], "settings with secrets masked"]
+
+
+def masked(settings: Settings) -> Masked:
+    """The effective settings as plain data, secrets masked; of the database URL only the password is hidden."""
+    data: dict[str, Any] = settings.model_dump(mode="json")
+    data["database_url"] = _PASSWORD_IN_URL.sub(r"\1***\2", settings.database_url.get_secret_value())
+    return data
