@@ -1,0 +1,1 @@
+"""Tables, migrations and repositories. All SQL of the product is in this package."""
