@@ -114,7 +114,7 @@ dead_letter = Table(
     Column("card_ref", CARD_REF),
     Column("on_exposed_card", Boolean, nullable=False, server_default=text("false")),
     Column("kind", String(16), nullable=False),  # DEAD_LETTER or QUARANTINED
-    Column("recorded_at", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False, index=True),
 )
 
 # A card number where none belongs: one row a topic and field path, counted.
@@ -211,6 +211,7 @@ alert_file = Table(
     Column("duplicate", Integer, nullable=False),
     Column("malformed", Integer, nullable=False),
     Column("unknown", Integer, nullable=False),
+    Column("already_exposed", Integer, nullable=False),  # in this event, by an earlier file
     Column("imported_at", BigInteger, nullable=False),
     Column("imported_by", String(64), nullable=False),
 )
@@ -323,6 +324,14 @@ detection = Table(
     Column("offset", BigInteger, nullable=False),
     Index("ix_detection_card", "card_ref", "occurred_at"),
     Index("ix_detection_detected", "detected_at", "detection_id"),
+)
+
+# Which compromise events a detection is about: lists and counts by event need an index that JSON does not have.
+detection_compromise_event = Table(
+    "detection_compromise_event",
+    metadata,
+    Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), primary_key=True),
+    Column("detection_id", ForeignKey("detection.detection_id"), primary_key=True),
 )
 
 case_event = Table(

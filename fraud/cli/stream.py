@@ -1,0 +1,70 @@
+"""`mimamori topics` and `mimamori worker`: the stream."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from sqlalchemy import make_url
+
+from fraud.cli.wiring import make_worker, open_store
+from fraud.errors import ConfigurationError
+from fraud.logs import configure_logging
+from fraud.settings import Settings, load_settings
+from streams.kafka import create_topics
+
+topics_app = typer.Typer(help="Topics.", no_args_is_help=True)
+
+
+@topics_app.command("create", epilog="Example: MIMAMORI_KAFKA__PARTITIONS=12 mimamori topics create")
+def create() -> None:
+    """Create the topics that Mimamori uses. Existing ones are left as they are."""
+    for topic, created in create_topics(load_settings().kafka).items():
+        typer.echo(f"{topic}: {'created' if created else 'exists already'}")
+
+
+def worker(
+    json_logs: Annotated[bool | None, typer.Option(help="JSON lines; by default when not on a terminal.")] = None,
+) -> None:
+    """Consume card transactions: match, score, decide, and record cases. Ends cleanly on SIGTERM and Ctrl-C.
+
+    A restart continues at the stored position. On PostgreSQL run as many as there are partitions; on SQLite exactly one.
+    """
+    configure_logging(json_lines=json_logs)
+    settings = load_settings()
+    engine = open_store(settings, migrate=True)
+    with only_worker(settings):
+        running = make_worker(settings, engine)
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            running.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        running.run()
+
+
+@contextmanager
+def only_worker(settings: Settings) -> Iterator[None]:
+    """On SQLite, hold the lock that lets exactly one worker process run; on PostgreSQL, nothing."""
+    url = make_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() != "sqlite" or not url.database:
+        yield
+        return
+    lock_file = Path(f"{url.database}.worker-lock")
+    with lock_file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = (
+                "another worker already runs on this SQLite file, and SQLite takes exactly one. "
+                "Stop it first, or set MIMAMORI_DATABASE_URL to a PostgreSQL database to run several"
+            )
+            raise ConfigurationError(message) from error
+        yield

@@ -1,0 +1,115 @@
+"""The Kafka client as this product uses it: raw bytes, no auto-commit, no auto-reset, no auto-creation of topics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from fraud.errors import ConfigurationError, UnavailableError
+from fraud.settings import KafkaSettings
+
+# Checksums without the C package cost five times the whole rest of a poll; the package is a dependency, so its
+# absence means a broken installation.
+try:
+    import crc32c  # noqa: F401
+except ImportError as error:  # pragma: no cover
+    message = "the crc32c package is missing; install Mimamori with its own requirements"
+    raise ConfigurationError(message) from error
+
+
+def connection_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Options that every client shares."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.ssl_cafile is not None:
+        options["ssl_cafile"] = str(settings.ssl_cafile)
+    if settings.sasl_mechanism is not None:
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password and settings.sasl_password.get_secret_value()
+    return options
+
+
+def make_consumer(settings: KafkaSettings, max_poll_records: int) -> KafkaConsumer:
+    """A consumer of the worker's group.
+
+    There are no deserializers: an exception inside one makes `poll()` spin for ever. `auto_offset_reset` is "none":
+    where reading starts is decided by the position in the database, never by the broker.
+    """
+    return _reachable(
+        lambda: KafkaConsumer(
+            **connection_options(settings),
+            group_id=settings.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            allow_auto_create_topics=False,
+            isolation_level="read_committed",
+            max_poll_records=max_poll_records,
+            max_poll_interval_ms=settings.max_poll_interval_ms,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=min(3_000, settings.session_timeout_ms // 3),
+            fetch_max_wait_ms=50,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            metrics_enabled=False,
+        )
+    )
+
+
+def make_producer(settings: KafkaSettings) -> KafkaProducer:
+    """An idempotent producer with acknowledgements from all in-sync replicas."""
+    return _reachable(
+        lambda: KafkaProducer(
+            **connection_options(settings), compression_type="lz4", linger_ms=20, batch_size=256 * 1024
+        )
+    )
+
+
+def make_admin(settings: KafkaSettings) -> KafkaAdminClient:
+    """An administration client."""
+    return _reachable(lambda: KafkaAdminClient(**connection_options(settings)))
+
+
+def create_topics(settings: KafkaSettings, topics: dict[str, int] | None = None) -> dict[str, bool]:
+    """Create the topics that Mimamori uses; topic to whether it was made now. An existing one is left as it is."""
+    wanted = topics or {
+        settings.transactions_topic: settings.partitions,
+        settings.detections_topic: settings.partitions,
+    }
+    admin = make_admin(settings)
+    created = {}
+    try:
+        for topic, partitions in wanted.items():
+            try:
+                admin.create_topics([NewTopic(topic, partitions, settings.replication_factor)])
+                created[topic] = True
+            except TopicAlreadyExistsError:
+                created[topic] = False
+    finally:
+        admin.close()
+    return created
+
+
+def topic_id(settings: KafkaSettings, topic: str) -> str:
+    """The broker's id of a topic. A topic made anew under the same name has another one."""
+    admin = make_admin(settings)
+    try:
+        described = admin.describe_topics([topic])
+    finally:
+        admin.close()
+    if not described or described[0]["error_code"] != 0:
+        message = f"topic {topic} does not exist; create it with: mimamori topics create"
+        raise ConfigurationError(message)
+    return str(described[0]["topic_id"])
+
+
+def _reachable(make: Any) -> Any:
+    try:
+        return make()
+    except KafkaError as error:
+        message = f"no Kafka broker answers at kafka.bootstrap_servers ({type(error).__name__})"
+        raise UnavailableError(message) from error

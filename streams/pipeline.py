@@ -1,0 +1,265 @@
+"""The way of a batch on one partition: decode, dedupe, match, features, score, policy; effects come out.
+
+No Kafka and no database in here: records in, `PartitionEffects` out, and the partition's own state moved on. Under one
+reference set the effects are a function of the log alone, wherever the batches are cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraud.codes import country_numbers
+from fraud.policy import Decision, Policy, ScoredBatch, decide
+from fraud.settings import Settings
+from fraud.store.records import (
+    Counters,
+    DeadLetterRecord,
+    DetectionRecord,
+    ExposureMatchRecord,
+    PartitionEffects,
+    PartitionKey,
+)
+from fraud.transactions import Columns
+from models.evidence import recent_events
+from models.features import as_columns, compute_features, feature_digest
+from models.scoring import Scorer
+from models.state import CardStates
+from streams.dead_letters import DeadLetter
+from streams.dedupe import DedupeWindow, Verdict
+from streams.exposure_index import ExposureIndex, RowMatch
+from streams.wire import DecodedBatch, Decoder, RawRecord
+
+_RECENT_EVENTS = 20  # as many as fit a reviewer's screen
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """What a worker holds for a partition that it owns."""
+
+    key: PartitionKey
+    owner_epoch: int
+    next_offset: int
+    cards: CardStates
+    dedupe: DedupeWindow
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSet:
+    """Everything besides the log that a record's outcome depends on, under one id."""
+
+    reference_set_id: int
+    exposure: ExposureIndex
+    policy: Policy
+    scorer: Scorer | None
+    quiet: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Turns the records of a partition into effects."""
+
+    def __init__(self, settings: Settings, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._home_country = country_numbers()[settings.portfolio.home_country]
+        self._timezone = settings.portfolio.timezone
+        self._stream_clock = settings.clock == "stream"
+        self._case_due_ms = settings.policy.case_due_hours * 3_600_000
+
+    def replay(self, state: PartitionState, records: Sequence[RawRecord], skip: frozenset[int], now: int) -> None:
+        """Move state over records whose effects are committed. What was dead-lettered then is not judged anew."""
+        wanted = [record for record in records if record.offset not in skip]
+        decoded = self._decoder.decode(wanted, now)
+        fresh, _ = self._fresh(state, decoded, wanted)
+        self._features(state, decoded.columns.take(fresh))
+        state.next_offset = records[-1].offset + 1
+
+    def process(
+        self, state: PartitionState, records: Sequence[RawRecord], reference: ReferenceSet, now: int
+    ) -> PartitionEffects:
+        """The effects of a batch. State moves on; the effects are computed once and retried as they are."""
+        decoded = self._decoder.decode(records, now)
+        fresh, verdicts = self._fresh(state, decoded, records)
+        columns = decoded.columns.take(fresh)
+        offsets = decoded.offsets[fresh]
+        exposure, matches = reference.exposure.match(columns)
+        features = self._features(state, columns)
+        probability, anomaly = self._score(features, reference.scorer)
+        batch = ScoredBatch(columns, as_columns(features), probability, anomaly, exposure)
+        decisions = decide(batch, reference.policy, reference.quiet)
+        detections = [
+            self._detection(state, decision, batch, features, offsets, reference, now) for decision in decisions
+        ]
+        dead_letters = [
+            *(_dead_letter(item, reference.exposure) for item in decoded.dead_letters),
+            *self._quarantined(decoded, verdicts, records, reference.exposure),
+        ]
+        effects = PartitionEffects(
+            key=state.key,
+            expected_offset=state.next_offset,
+            next_offset=records[-1].offset + 1,
+            owner_epoch=state.owner_epoch,
+            reference_set_id=reference.reference_set_id,
+            counters=Counters(
+                processed=len(columns),
+                duplicates=int((verdicts == Verdict.DUPLICATE).sum()),
+                quarantined=int((verdicts == Verdict.CONFLICT).sum()),
+                dead_lettered=len(decoded.dead_letters),
+                matched=len(matches),
+                detected=len(detections),
+            ),
+            reached_at=int(columns["occurred_at"].max()) if len(columns) else None,
+            dead_letters=tuple(dead_letters),
+            matches=tuple(_matches(matches, batch, offsets, detections)),
+            detections=tuple(detections),
+            security_findings=dict(decoded.security_findings),
+            committed_at=now,
+        )
+        state.next_offset = effects.next_offset
+        return effects
+
+    def _fresh(
+        self, state: PartitionState, decoded: DecodedBatch, records: Sequence[RawRecord]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
+        by_offset = {record.offset: record.value or b"" for record in records}
+        values = [by_offset[offset] for offset in decoded.offsets.tolist()]
+        verdicts = state.dedupe.judge(decoded.columns["event_id"].tolist(), values)
+        return verdicts == Verdict.FRESH, verdicts
+
+    def _features(self, state: PartitionState, columns: Columns) -> NDArray[np.float32]:
+        return compute_features(columns, state.cards, home_country=self._home_country, timezone=self._timezone)
+
+    def _score(
+        self, features: NDArray[np.float32], scorer: Scorer | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if scorer is None:
+            # Rules and exposure alone; an anomaly of 0 is "scored as ordinary", so nothing counts as a failure.
+            return np.full(len(features), np.nan, np.float32), np.zeros(len(features), np.float32)
+        return scorer.score(features)
+
+    def _detection(
+        self,
+        state: PartitionState,
+        decision: Decision,
+        batch: ScoredBatch,
+        features: NDArray[np.float32],
+        offsets: NDArray[np.int64],
+        reference: ReferenceSet,
+        now: int,
+    ) -> DetectionRecord:
+        row = decision.row
+        columns = batch.columns
+        event_id = columns["event_id"][row]
+        occurred_at = int(columns["occurred_at"][row])
+        detected_at = occurred_at if self._stream_clock else now
+        vector = np.ascontiguousarray(features[row], dtype="<f4")
+        slot = int(state.cards.slots(columns["card_key"][row : row + 1], create=False)[0])
+        earlier = recent_events(state.cards, slot, until_at=occurred_at - 1)
+        card_ref = columns["card_ref"][row]
+        return DetectionRecord(
+            detection_id=detection_id(event_id, "LIVE"),
+            event_id=event_id,
+            origin="LIVE",
+            card_ref=card_ref,
+            card_lineage=card_ref,  # lineage over reissue comes with card reference data
+            kind=decision.kind,
+            tier=decision.tier,
+            compromise_event_ids=batch.exposure.compromise_event_ids[row],
+            occurred_at=occurred_at,
+            detected_at=detected_at,
+            probability=_finite(batch.probability[row]),
+            anomaly=_finite(batch.anomaly[row]),
+            expected_loss_minor=decision.expected_loss_minor,
+            priority_reason=decision.priority_reason,
+            reasons=[reason.as_json() for reason in decision.reasons],
+            counter_evidence=[reason.as_json() for reason in decision.counter_evidence],
+            transaction=columns.row(row),
+            recent_events=earlier[-_RECENT_EVENTS:],
+            features=vector.tobytes(),
+            features_digest=f"{int(feature_digest(vector[np.newaxis])[0]):016x}",
+            model_digest=reference.scorer.digest if reference.scorer else None,
+            offset=int(offsets[row]),
+            due_at=detected_at + self._case_due_ms,
+        )
+
+    def _quarantined(
+        self,
+        decoded: DecodedBatch,
+        verdicts: NDArray[np.int8],
+        records: Sequence[RawRecord],
+        exposure: ExposureIndex,
+    ) -> list[DeadLetterRecord]:
+        by_offset = {record.offset: record.value or b"" for record in records}
+        found = []
+        for row in np.flatnonzero(verdicts == Verdict.CONFLICT).tolist():
+            offset = int(decoded.offsets[row])
+            card_ref = decoded.columns["card_ref"][row]
+            found.append(
+                DeadLetterRecord(
+                    offset=offset,
+                    error_class="EVENT_ID_REUSED",
+                    field_path="event_id",
+                    payload_digest=self._decoder.payload_digest(by_offset[offset]),
+                    payload_bytes=len(by_offset[offset]),
+                    card_ref=card_ref,
+                    on_exposed_card=card_ref in exposure,
+                    kind="QUARANTINED",
+                )
+            )
+        return found
+
+
+def detection_id(event_id: str, origin: str) -> str:
+    """The stable id of a detection: the same event and origin give the same id, across restarts and restores."""
+    return hashlib.sha256(f"{origin}\x00{event_id}".encode()).hexdigest()[:32]
+
+
+def _dead_letter(item: DeadLetter, exposure: ExposureIndex) -> DeadLetterRecord:
+    return DeadLetterRecord(
+        offset=item.offset,
+        error_class=str(item.error_class),
+        field_path=item.field_path,
+        payload_digest=item.payload_digest,
+        payload_bytes=item.payload_bytes,
+        card_ref=item.card_ref,
+        on_exposed_card=item.card_ref in exposure,
+    )
+
+
+def _matches(
+    matches: Sequence[RowMatch],
+    batch: ScoredBatch,
+    offsets: NDArray[np.int64],
+    detections: Sequence[DetectionRecord],
+) -> list[ExposureMatchRecord]:
+    detected = {item.event_id: item.detection_id for item in detections}
+    transactions: dict[int, dict[str, Any]] = {}
+    records = []
+    for match in matches:
+        row = match.row
+        transaction = transactions.setdefault(row, batch.columns.row(row))
+        records.append(
+            ExposureMatchRecord(
+                event_id=transaction["event_id"],
+                compromise_event_id=match.exposure.compromise_event_id,
+                card_ref=transaction["card_ref"],
+                kind=match.kind,
+                tier=match.exposure.tier,
+                days_since_window=match.days_since_window,
+                occurred_at=int(batch.columns["occurred_at"][row]),
+                transaction=transaction,
+                probability=_finite(batch.probability[row]),
+                anomaly=_finite(batch.anomaly[row]),
+                detection_id=detected.get(transaction["event_id"]),
+                offset=int(offsets[row]),
+            )
+        )
+    return records
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,49 @@
+"""Where a partition's state starts from: its newest registered snapshot, or nothing and the beginning of the log."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from fraud.errors import MimamoriError
+from fraud.store.operations import newest_checkpoint
+from fraud.store.records import PartitionKey
+from models.state import CardStates
+from streams.dedupe import DedupeWindow
+from streams.pipeline import PartitionState
+
+
+class SnapshotError(MimamoriError):
+    """A snapshot cannot be used; the message says which file and what to do."""
+
+    code = "SNAPSHOT"
+
+
+def load_partition(
+    connection: Connection, key: PartitionKey, owner_epoch: int, position: int, dedupe_window: int
+) -> PartitionState:
+    """State at the newest registered checkpoint at or before `position`; its `next_offset` is the replay point."""
+    checkpoint = newest_checkpoint(connection, key, position)
+    cards = CardStates()
+    if checkpoint is None:
+        return PartitionState(key, owner_epoch, 0, cards, DedupeWindow(dedupe_window))
+    for part in checkpoint.paths:
+        path = Path(part["path"])
+        verify_file(path, part["sha256"])
+        cards = CardStates.load(path)
+    return PartitionState(key, owner_epoch, checkpoint.next_offset, cards, DedupeWindow(dedupe_window))
+
+
+def verify_file(path: Path, sha256: str) -> None:
+    """Raise `SnapshotError` unless the file is there and is the one that was registered."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        message = f"snapshot {path} cannot be read; rebuild the state from the log: remove its checkpoint"
+        raise SnapshotError(message) from error
+    if digest != sha256:
+        message = f"snapshot {path} is not the one that was registered; rebuild the state from the log"
+        raise SnapshotError(message)
