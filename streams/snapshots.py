@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from fraud.errors import MimamoriError
-from fraud.store.operations import newest_checkpoint
 from fraud.store.records import PartitionKey
+from fraud.store.views import CheckpointView
 from models.state import CardStates
 from streams.dedupe import DedupeWindow
 from streams.pipeline import PartitionState
@@ -22,18 +20,16 @@ class SnapshotError(MimamoriError):
 
 
 def load_partition(
-    connection: Connection, key: PartitionKey, owner_epoch: int, position: int, dedupe_window: int
+    checkpoint: CheckpointView | None, key: PartitionKey, owner_epoch: int, dedupe_window: int
 ) -> PartitionState:
-    """State at the newest registered checkpoint at or before `position`; its `next_offset` is the replay point."""
-    checkpoint = newest_checkpoint(connection, key, position)
+    """State at a registered checkpoint, or of cards never seen without one; `next_offset` is the replay point."""
     cards = CardStates()
-    if checkpoint is None:
-        return PartitionState(key, owner_epoch, 0, cards, DedupeWindow(dedupe_window))
-    for part in checkpoint.paths:
+    for part in checkpoint.paths if checkpoint else ():
         path = Path(part["path"])
         verify_file(path, part["sha256"])
         cards = CardStates.load(path)
-    return PartitionState(key, owner_epoch, checkpoint.next_offset, cards, DedupeWindow(dedupe_window))
+    replay_from = checkpoint.next_offset if checkpoint else 0
+    return PartitionState(key, owner_epoch, replay_from, cards, DedupeWindow(dedupe_window))
 
 
 def verify_file(path: Path, sha256: str) -> None:

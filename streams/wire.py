@@ -74,8 +74,8 @@ class Decoder:
         digest_key: key of the payload digests, at least 128 bits.
         max_record_bytes: a longer value is a dead letter.
         portfolio_currency: ISO 4217 code of the currency that the issuer bills in.
-        max_future_ms: an event later than now by more is set to now, and flagged.
-        max_past_ms: an event earlier than now by more is set to that bound, and flagged; None is no bound.
+        max_future_ms: an event later than its record's timestamp by more is set to that timestamp, and flagged.
+        max_past_ms: an event earlier by more is set to that bound, and flagged; None is no bound.
 
     Raises:
         ConfigurationError: the currency is unknown or the key is short.
@@ -105,9 +105,14 @@ class Decoder:
         self._max_past_ms = max_past_ms
 
     def decode(self, records: Sequence[RawRecord], now_ms: int) -> DecodedBatch:
-        """Decode records of one partition, in log order; `now_ms` is epoch milliseconds UTC."""
+        """Decode records of one partition, in log order.
+
+        Event times are judged against the record's own timestamp, so that reading it again gives the same;
+        `now_ms` (epoch milliseconds UTC) stands in where a record has none.
+        """
         rows: list[dict[str, Any]] = []
         offsets: list[int] = []
+        logged_at: list[int] = []
         dead_letters: list[DeadLetter] = []
         findings: Counter[str] = Counter()
         for record in records:
@@ -117,7 +122,8 @@ class Decoder:
                 dead_letters.append(self._dead_letter(record, refusal))
             else:
                 offsets.append(record.offset)
-        columns, missing = self._columns(rows, now_ms)
+                logged_at.append(record.timestamp if record.timestamp >= 0 else now_ms)
+        columns, missing = self._columns(rows, np.array(logged_at, dtype=np.int64))
         if len(columns) + len(dead_letters) != len(records):
             message = "the decoder lost count of its records"
             raise RuntimeError(message)
@@ -186,7 +192,7 @@ class Decoder:
             card_ref = card_ref_in_text(value[: self._max_record_bytes])
         return card_ref if _is_usable_card_ref(card_ref) and not self._guard.finds_in_card_ref(card_ref) else None
 
-    def _columns(self, rows: list[dict[str, Any]], now_ms: int) -> tuple[Columns, dict[str, int]]:
+    def _columns(self, rows: list[dict[str, Any]], logged_at: Column) -> tuple[Columns, dict[str, int]]:
         columns: dict[str, Column] = {}
         missing: dict[str, int] = {}
         present: set[str] = set().union(*rows)
@@ -197,7 +203,7 @@ class Decoder:
                     missing[field.name] = unusable
         # Fields that no row has are filled in here, so that what is derived below finds every column.
         complete = Columns(columns, len(rows))
-        occurred_at, clamped = self._clamped(complete["occurred_at"], now_ms)
+        occurred_at, clamped = self._clamped(complete["occurred_at"], logged_at)
         derived = {
             "occurred_at": occurred_at,
             "clamped": clamped,
@@ -208,13 +214,13 @@ class Decoder:
         }
         return Columns(columns | derived, len(rows)), missing
 
-    def _clamped(self, occurred_at: Column, now_ms: int) -> tuple[Column, Column]:
+    def _clamped(self, occurred_at: Column, logged_at: Column) -> tuple[Column, Column]:
         """(n,) event times inside the accepted range, and which of them were not."""
-        too_late = occurred_at > now_ms + self._max_future_ms
-        clamped = np.where(too_late, now_ms, occurred_at)
+        too_late = occurred_at > logged_at + self._max_future_ms
+        clamped = np.where(too_late, logged_at, occurred_at)
         if self._max_past_ms is None:
             return clamped, too_late
-        earliest = now_ms - self._max_past_ms
+        earliest = logged_at - self._max_past_ms
         return np.maximum(clamped, earliest), too_late | (occurred_at < earliest)
 
     def _amounts(self, columns: Columns) -> Column:

@@ -18,14 +18,14 @@ import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from fraud.clock import SystemClock
 from fraud.errors import ConfigurationError, MimamoriError
 from fraud.settings import Settings
 from fraud.store.database import read, write
 from fraud.store.effects import claim_position, commit_effects, list_positions
-from fraud.store.operations import dead_letter_offsets
+from fraud.store.operations import dead_letter_offsets, newest_checkpoint
 from fraud.store.records import PartitionEffects, PartitionKey
 from streams.assignment import Assignments
 from streams.kafka import make_consumer, topic_id
@@ -129,16 +129,17 @@ class Worker:
         beginning = consumer.beginning_offsets([partition])[partition]
         with write(self._engine) as connection:
             position = claim_position(connection, key, self._owner, self._now(), beginning)
-            state = load_partition(
-                connection, key, position.owner_epoch, position.next_offset, self._settings.stream.dedupe_window
-            )
-            skip = dead_letter_offsets(connection, key, state.next_offset, position.next_offset)
+        with read(self._engine) as connection:
+            checkpoint = newest_checkpoint(connection, key, position.next_offset)
+            replay_from = checkpoint.next_offset if checkpoint else 0
+            skip = dead_letter_offsets(connection, key, replay_from, position.next_offset)
         if position.next_offset < beginning:
             message = (
                 f"partition {partition.partition}: the log begins at {beginning}, after the stored position "
                 f"{position.next_offset}; records are lost, and going on needs a decision"
             )
             raise ConfigurationError(message)
+        state = load_partition(checkpoint, key, position.owner_epoch, self._settings.stream.dedupe_window)
         state.next_offset = max(state.next_offset, beginning)
         started = time.monotonic()
         replayed = self._replay(consumer, partition, state, position.next_offset, frozenset(skip))
@@ -194,7 +195,7 @@ class Worker:
             try:
                 with write(self._engine) as connection:
                     fenced = commit_effects(connection, effects)
-            except DBAPIError as error:
+            except (OperationalError, InterfaceError) as error:
                 log.warning("commit failed; retrying", error=type(error).__name__, seconds=delay)
                 if self._stopping:
                     # Nothing of the batch is in the database; the next owner computes it again from the log.

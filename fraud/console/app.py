@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from importlib.resources import as_file, files
 from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
@@ -14,8 +15,9 @@ from fraud.api.authentication import session_cookie
 from fraud.api.guarding import refuse_card_numbers
 from fraud.api.problems import Problem
 from fraud.api.services import get_services
+from fraud.console.formatting import Format
 from fraud.console.forms import refuse_card_numbers_in_form
-from fraud.console.rendering import render
+from fraud.console.rendering import render, request_translator
 from fraud.console.routers import cards, case, events, operations, preferences, queue, session, story
 
 
@@ -35,10 +37,13 @@ def render_problem(request: Request, problem: Problem) -> Response | None:
     """The page for a problem; somebody who is not signed in is sent to the sign-in page."""
     if problem.status == HTTPStatus.UNAUTHORIZED:
         return _to_sign_in(request)
+    # The services' clock may have to ask a database that does not answer: an error page shows no time.
+    zone = ZoneInfo(get_services(request).settings.portfolio.timezone)
     details = [f"{item.field}: {item.message}" for item in problem.errors] or [problem.detail]
     return render(
         request,
         "error.html",
+        format=Format(request_translator(request), zone, now=0),
         status=problem.status,
         code=problem.code,
         details=details,

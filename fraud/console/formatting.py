@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from html import escape
 from typing import Literal
 from zoneinfo import ZoneInfo
-
-from markupsafe import Markup, escape
 
 from fraud.cards import display
 from fraud.codes import format_amount
@@ -31,6 +30,19 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in words, with the time itself for machines and UTC on hover. Templates show it as a `time` element."""
+
+    text: str
+    iso: str
+    title: str
+
+    def __html__(self) -> str:
+        """The element."""
+        return f'<time datetime="{escape(self.iso)}" title="{escape(self.title)}">{escape(self.text)}</time>'
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """Formats for one request: its language, the portfolio's zone and the time that it is now (epoch milliseconds)."""
 
@@ -46,29 +58,27 @@ class Format:
         """`2022-08-12 14:03` in the portfolio's zone."""
         return NOTHING if at is None else f"{self.local(at):%Y-%m-%d %H:%M}"
 
-    def time(self, at: int | None) -> Markup:
+    def time(self, at: int | None) -> Moment | str:
         """The minute as a `time` element, with UTC on hover."""
         return self._time(at, self.minute(at))
 
-    def second(self, at: int | None) -> Markup:
+    def second(self, at: int | None) -> Moment | str:
         """As `time`, to the second: the order within a burst matters."""
         return self._time(at, NOTHING if at is None else f"{self.local(at):%Y-%m-%d %H:%M:%S}")
 
-    def short(self, at: int | None) -> Markup:
+    def short(self, at: int | None) -> Moment | str:
         """As `second`, without the year."""
         return self._time(at, NOTHING if at is None else f"{self.local(at):%m-%d %H:%M:%S}")
 
-    def age(self, at: int) -> Markup:
+    def age(self, at: int) -> Moment | str:
         """How long ago, with the time itself and UTC on hover."""
         return self._time(at, self.span(self.now - at), f"{self.minute(at)} {self.zone_name} · ")
 
-    def _time(self, at: int | None, text: str, before: str = "") -> Markup:
+    def _time(self, at: int | None, text: str, before: str = "") -> Moment | str:
         if at is None:
-            return escape(NOTHING)
+            return NOTHING
         utc = datetime.fromtimestamp(at / 1000, UTC)
-        return Markup('<time datetime="{}" title="{}{} UTC">{}</time>').format(
-            utc.isoformat(timespec="seconds"), before, f"{utc:%Y-%m-%d %H:%M:%S}", text
-        )
+        return Moment(text, utc.isoformat(timespec="seconds"), f"{before}{utc:%Y-%m-%d %H:%M:%S} UTC")
 
     @property
     def zone_name(self) -> str:

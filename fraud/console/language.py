@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from markupsafe import Markup
-
 LANGUAGES: tuple[str, ...] = ("en", "ja")
 DEFAULT_LANGUAGE = "en"
 
@@ -22,10 +20,8 @@ class Translator:
     messages: Mapping[str, str]
 
     def __call__(self, key: str, **facts: object) -> str:
-        """The message `key`, as Markup with every fact escaped when one of the facts is Markup. KeyError if missing."""
+        """The message `key`, plain text; `KeyError` when the message or one of its facts is missing."""
         message = self.messages[key]
-        if any(isinstance(fact, Markup) for fact in facts.values()):
-            return Markup(message).format(**facts)  # noqa: S704 - our own file; format escapes what is not Markup
         return message.format(**facts) if facts else message
 
     def count(self, key: str, n: int, **facts: object) -> str:

@@ -167,7 +167,7 @@ def test_the_list_refreshes_itself_and_keeps_the_place(page: Page, site: Any) ->
     expect(rows(page).first).to_contain_text("0042")
     expect(page.locator("#tab-new .count")).to_have_text("18")
     assert page.evaluate(place) == held
-    assert page.locator("tr.is-new").count() <= 1
+    expect(page.locator("tr.is-new")).to_have_count(1)
 
 
 def test_whoever_looks_at_a_case_hears_that_it_has_moved_on(page: Page, site: Any) -> None:

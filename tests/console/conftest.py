@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -77,10 +78,10 @@ class Browser:
             fields["csrf_token"] = token[1]
         return self._shown(self.client.post(address, data=fields))
 
-    def _shown(self, response: object) -> str:
-        self.status = response.status_code  # type: ignore[attr-defined]
-        self.address = response.url.path + (f"?{q}" if (q := response.url.query.decode()) else "")  # type: ignore[attr-defined]
-        self.page = response.text  # type: ignore[attr-defined]
+    def _shown(self, response: httpx.Response) -> str:
+        self.status = response.status_code
+        self.address = response.url.path + (f"?{q}" if (q := response.url.query.decode()) else "")
+        self.page = response.text
         return self.page
 
 

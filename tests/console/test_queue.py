@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from console_seed import HANAMORI, HOSTILE_NAME, NOW, OTHER_REVIEWER, REVIEWER, RYOKAN, Seeded, card_ref, new_store
 from fastapi import FastAPI
-from markupsafe import escape
 from sqlalchemy import Engine
 
 from fraud.console.formatting import Format
@@ -163,7 +163,7 @@ def test_times_are_local_with_utc_on_hover() -> None:
     from zoneinfo import ZoneInfo
 
     format_ = Format(translator("en"), ZoneInfo("Asia/Tokyo"), NOW)
-    assert str(format_.time(NOW)) == (
+    assert format_.time(NOW).__html__() == (
         '<time datetime="2022-09-06T05:20:00+00:00" title="2022-09-06 05:20:00 UTC">2022-09-06 14:20</time>'
     )
     assert format_.zone_name == "JST"

@@ -9,6 +9,7 @@ from typing import Any
 
 from console_seed import AUDITOR, OPERATOR, PASSWORD, REVIEWER, Seeded
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 
 Visit = Callable[..., Any]
 
@@ -153,3 +154,18 @@ def test_pages_keep_to_what_a_role_may_do(visit: Visit, seeded: Seeded) -> None:
     auditor.send(f"{case}/claim", version="3")
     assert auditor.status == 403
     assert visit(OPERATOR).open("/").count("Operations") >= 1
+
+
+class ClockWithoutDatabase:
+    """A replay's clock reads the database; here the database is away."""
+
+    def now(self) -> datetime:
+        raise OperationalError("select", {}, Exception("away"))
+
+
+def test_without_the_database_there_is_still_a_page_that_says_so(app: FastAPI, visit: Visit) -> None:
+    browser = visit(REVIEWER)
+    app.state.services = replace(app.state.services, clock=ClockWithoutDatabase())
+    page = browser.open("/queue")
+    assert browser.status == 503
+    assert "<h1>Not available now</h1>" in page

@@ -1,6 +1,6 @@
 """A fresh database for each test: SQLite in a file, and PostgreSQL where a server is named.
 
-`MIMAMORI_TEST_POSTGRESQL` is the URL of an empty database that the tests may fill and empty as they like.
+`TEST_POSTGRESQL_URL` is the URL of an empty database that the tests may fill and empty as they like.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fraud.store.database import downgrade, open_engine, upgrade
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper modules of this folder
 
-POSTGRESQL = os.environ.get("MIMAMORI_TEST_POSTGRESQL")
+POSTGRESQL = os.environ.get("TEST_POSTGRESQL_URL")
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ class TestContract:
     def test_the_decoder_reads_back_exactly_these_columns(self, small: Simulation) -> None:
         columns = small.between(small.live_from - 1_500, small.live_from + 1_500)
         records = [
-            RawRecord(offset, key, value, 0)
+            RawRecord(offset, key, value, SMALL.ends_at)
             for offset, (key, value) in enumerate(zip(keys(columns), encode(columns), strict=True))
         ]
         guard = PanGuard((SMALL.bin_prefix,), (16,))

@@ -448,3 +448,12 @@ def test_encoding_an_unknown_event_type_keeps_the_record_readable() -> None:
     columns, _ = decode_one(MINIMAL | {"event_type": "balance_inquiry"})
     (value,) = encode(columns)
     assert decode_values(value).columns["event_type"].tolist()[1] == MISSING
+
+
+def test_reading_a_record_again_later_clamps_it_the_same() -> None:
+    value = json.dumps(MINIMAL | {"occurred_at": NOW + 30 * DAY}).encode()
+    record = RawRecord(0, CARD.encode(), value, NOW)
+    first, again = (decoder().decode([record], now).columns["occurred_at"][0] for now in (NOW, NOW + 60 * DAY))
+    assert first == again == NOW
+    without_timestamp = record._replace(timestamp=-1)
+    assert decoder().decode([without_timestamp], NOW + 1).columns["occurred_at"][0] == NOW + 1
