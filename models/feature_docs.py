@@ -28,12 +28,13 @@ over the transactions in log order. Each is a 32-bit number, and NaN where it ca
   bounds.
 - **Days are the portfolio's local days.** 7 and 30 days are this event's local day, as far as it has gone, and the 6
   or 29 days before it. A card keeps the {DAY_BUCKETS} days up to its newest one.
-- **Habits are learnt from purchases that were not declined**, so testing a stolen number makes nothing familiar. They
-  are the card's {MERCHANTS} most recently used merchants, its {COUNTRIES} most recently used countries, its MCC groups,
-  and decayed averages of amounts, hours and channels with a half-life of {HALF_LIFE_MS // DAY_MS} days.
+- **Habits are learnt from purchases**: events that have an amount by their type and were not declined. So testing a
+  stolen number makes nothing familiar. Habits are the card's {MERCHANTS} most recently used merchants, its {COUNTRIES}
+  most recently used countries, its MCC groups, and decayed averages of amounts, hours and channels with a half-life of
+  {HALF_LIFE_MS // DAY_MS} days.
 - **What counts.** Authorizations, advices, financial messages, clearings that name no authorization, account
   verifications and token provisionings are events. Reversals, refunds, authentications and account changes get features
-  and change nothing. A *purchase* is an event that has an amount by its type.
+  and change nothing.
 - **Late events.** An event older than one already seen is taken in log order. Its windows are taken at its own time, so
   it does not see what happened after it. It then counts as the newest of the recent events, on its own day if that day
   is still kept, and is learnt without decay.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from fastapi import Request, Response
@@ -13,7 +14,7 @@ from fraud.cases import OUTCOMES_WITH_FRAUD_TYPE, FraudType, Outcome, ReasonCode
 from fraud.console.card_view import card_view
 from fraud.console.formatting import Format
 from fraud.console.rendering import render, request_format
-from fraud.console.words import told_by_detection
+from fraud.console.words import case_sentences
 from fraud.errors import ConflictError, InvalidInputError
 from fraud.store import cases as store
 from fraud.store.database import read
@@ -62,10 +63,9 @@ def case_page_response(
         format=format_,
         case=case,
         card=card,
-        reasons=told_by_detection(detections, "reasons", format_),
-        counter_evidence=told_by_detection(detections, "counter_evidence", format_),
-        several_detections=len(detections) > 1,
-        history=[_history_item(item, format_) for item in history],
+        reasons=case_sentences(detections, "reasons", format_),
+        counter_evidence=case_sentences(detections, "counter_evidence", format_),
+        history=_history(history, format_),
         past=[item for item in past if item.case_id != case_id],
         problem=_problem_words(error, format_) if error else None,
         draft=draft,
@@ -84,13 +84,24 @@ def _problem_words(error: ConflictError | InvalidInputError, format_: Format) ->
 
 @dataclass(frozen=True, slots=True)
 class HistoryItem:
-    """One line of the case's history."""
+    """One line of the case's history; `count` detections that came one after the other are one line."""
 
     at: int
     actor: str
     kind: str
     detail: str
     text: str
+    count: int = 1
+
+
+def _history(events: Iterable[CaseEventView], format_: Format) -> list[HistoryItem]:
+    items: list[HistoryItem] = []
+    for event in events:
+        item = _history_item(event, format_)
+        if items and item.kind == items[-1].kind == "DETECTION_ADDED":
+            item = replace(item, count=items.pop().count + 1)
+        items.append(item)
+    return items
 
 
 def _history_item(item: CaseEventView, format_: Format) -> HistoryItem:

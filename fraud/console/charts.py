@@ -50,14 +50,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar, from the base line up. `part` is drawn over the whole that it is part of."""
+    """One bar, from the base line up."""
 
     x: float
     y: float
     width: float
     height: float
     title: str
-    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +170,11 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def bars_by_day(counts: Sequence[tuple[int, int, int, str]], plot: Plot, zone: ZoneInfo) -> Chart | None:
-    """A bar a day, a part of it in another colour.
+def bars_by_day(counts: Sequence[tuple[int, int, str]], plot: Plot, zone: ZoneInfo) -> Chart | None:
+    """A bar a day.
 
     Args:
-        counts: (start of the day, count, part of the count, title) each, in order; empty days may be left out.
+        counts: (start of the day, count, title) each, in order; empty days may be left out.
         plot: where to draw.
         zone: the zone of the axis.
 
@@ -183,17 +182,14 @@ def bars_by_day(counts: Sequence[tuple[int, int, int, str]], plot: Plot, zone: Z
     if not counts:
         return None
     x = TimeScale(counts[0][0], counts[-1][0] + DAY_MS, plot.left, plot.right)
-    top = nice_ceiling(max(count for _, count, _, _ in counts))
+    top = nice_ceiling(max(count for _, count, _ in counts))
     height = plot.bottom - plot.top
-
-    def bar(day: int, count: int, title: str, *, part: bool) -> Bar:
+    bars = []
+    for day, count, title in counts:
         left, right = x(day), x(day + DAY_MS)
         tall = round(count / top * height, 1)
         gap = min(1.0, (right - left) / 4)
-        return Bar(left, round(plot.bottom - tall, 1), round(max(0.5, right - left - gap), 1), tall, title, part)
-
-    bars = [bar(day, count, title, part=False) for day, count, _, title in counts]
-    bars += [bar(day, part, title, part=True) for day, _, part, title in counts if part]
+        bars.append(Bar(left, round(plot.bottom - tall, 1), round(max(0.5, right - left - gap), 1), tall, title))
     shares = (0, 0.5, 1) if top > 1 else (0, 1)
     ticks = tuple(Tick(round(plot.bottom - share * height, 1), f"{top * share:,.0f}") for share in shares)
     return Chart(plot, time_ticks(x, zone), ticks, bars=tuple(bars))

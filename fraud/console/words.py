@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fraud.console.formatting import Format
-from fraud.console.timeline import as_entry
+from fraud.console.timeline import Entry, as_entry
 from fraud.store.views import DetectionView
 
 _PERCENT = frozenset({"probability"})
@@ -40,33 +40,29 @@ def reason_words(reason: Mapping[str, Any], format_: Format) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldOfDetection:
-    """The sentences of one detection, with what tells it from the case's others."""
+class Sentence:
+    """One reason of a case in words. `of` is the detection that it is of, None for the newest one."""
 
-    occurred_at: int
-    amount_minor: int | None
-    currency: str | None
-    sentences: tuple[str, ...]
+    text: str
+    of: Entry | None
 
 
-def told_by_detection(
-    detections: Sequence[DetectionView], of: Literal["reasons", "counter_evidence"], format_: Format
-) -> list[ToldOfDetection]:
-    """The sentences of a case's detections (newest first), under the detection that they are of.
+def case_sentences(
+    detections: Sequence[DetectionView], which: Literal["reasons", "counter_evidence"], format_: Format
+) -> list[Sentence]:
+    """The reasons of a case's detections (newest first), each kind once, as the newest detection has it.
 
-    A kind of reason is said once, as the newest detection has it. Sentences stay with their detection because they may
-    contradict each other: a test of a few yen is a usual amount, what is bought after it is not.
+    An older one's sentence says which detection it is of, because sentences of two may contradict each other: a test of
+    a few yen is no unusual amount, what is bought after it is.
     """
     said: set[str] = set()
-    groups = []
-    for detection in detections:
-        fresh = [reason for reason in getattr(detection, of) if reason.get("code") not in said]
+    sentences: list[Sentence] = []
+    for place, detection in enumerate(detections):
+        fresh = [reason for reason in getattr(detection, which) if reason.get("code") not in said]
         said.update(str(reason.get("code")) for reason in fresh)
-        if fresh:
-            entry = as_entry(detection.transaction)
-            sentences = tuple(reason_words(reason, format_) for reason in fresh)
-            groups.append(ToldOfDetection(detection.occurred_at, entry.amount_minor, entry.currency, sentences))
-    return groups
+        of = as_entry(detection.transaction) if place else None
+        sentences.extend(Sentence(reason_words(reason, format_), of) for reason in fresh)
+    return sentences
 
 
 def reason_label(code: str, format_: Format) -> str:

@@ -97,13 +97,11 @@ def test_the_axis_ends_at_a_round_number(value: int, top: int) -> None:
 
 
 def test_bars_stand_on_the_base_line_and_are_as_tall_as_their_count() -> None:
-    chart = bars_by_day([(0, 5, 0, "a"), (DAY_MS, 10, 5, "b"), (3 * DAY_MS, 0, 0, "c")], PLOT, TOKYO)
+    chart = bars_by_day([(0, 5, "a"), (DAY_MS, 10, "b"), (3 * DAY_MS, 0, "c")], PLOT, TOKYO)
     assert chart is not None
-    assert [round(bar.y + bar.height, 3) for bar in chart.bars] == [PLOT.bottom] * 4
+    assert [round(bar.y + bar.height, 3) for bar in chart.bars] == [PLOT.bottom] * 3
     assert chart.bars[1].height == 2 * chart.bars[0].height == PLOT.bottom - PLOT.top
     assert chart.bars[2].height == 0
-    assert chart.bars[3].part
-    assert chart.bars[3].height == chart.bars[0].height
     assert bars_by_day([], PLOT, TOKYO) is None
 
 

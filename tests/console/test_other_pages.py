@@ -73,10 +73,8 @@ def test_an_events_picture_and_table_hold_every_match(reviewer: Any, engine: Eng
     assert all((day.starts_at + 9 * 3_600_000) % DAY == 0 for day in days)  # midnights in Tokyo
     assert [day.starts_at for day in days] == sorted({day.starts_at for day in days})
     page = reviewer.open(f"/events/{HANAMORI}")
-    detected = sum(1 for day in days if day.detections)
-    assert detected
-    bars = [len(re.findall(rf'<rect class="{bar}"[^>]+><title>', page)) for bar in ("bar", "bar part")]
-    assert bars == [len(days), detected]
+    assert any(day.detections for day in days)
+    assert len(re.findall(r'<rect class="bar"[^>]+><title>', page)) == 2 * len(days)
     table = page[page.index("<details>") : page.index("</details>")]
     assert table.count("<tr>") == len(days) + 1
 

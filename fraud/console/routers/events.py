@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -21,7 +21,7 @@ from fraud.store.exposure import event_counts, exposed_cards, get_compromise_eve
 from fraud.store.views import CompromiseEventView
 
 CARDS_SHOWN = 25
-_PLOT = Plot(width=860, height=120, left=48)
+_PLOT = Plot(width=860, height=96, left=48)
 
 router = APIRouter(prefix="/events")
 
@@ -72,23 +72,15 @@ def event_page(
         next_cursor=page.next_cursor,
         after=after,
         days=days,
-        chart=_chart(days, format_),
+        matches_chart=_chart(days, "matches", format_),
+        detections_chart=_chart(days, "detections", format_),
     )
 
 
-def _chart(days: list[DayActivity], format_: Format) -> Chart | None:
-    counts = [(day.starts_at, day.matches, day.detections, _title(day, format_)) for day in days]
-    return bars_by_day(counts, _PLOT, format_.zone)
-
-
-def _title(day: DayActivity, format_: Format) -> str:
-    return " · ".join(
-        [
-            f"{format_.local(day.starts_at):%Y-%m-%d}",
-            f"{format_.t('event.matches')} {day.matches:,}",
-            f"{format_.t('column.detections')} {day.detections:,}",
-        ]
-    )
+def _chart(days: list[DayActivity], kind: Literal["matches", "detections"], format_: Format) -> Chart | None:
+    counts = [(day.starts_at, getattr(day, kind)) for day in days]
+    titled = [(at, count, f"{format_.minute(at)[:10]} · {format_.number(count)}") for at, count in counts]
+    return bars_by_day(titled, _PLOT, format_.zone)
 
 
 @dataclass(frozen=True, slots=True)
