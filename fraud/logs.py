@@ -11,7 +11,6 @@ import structlog
 
 from fraud.pan_guard import PanGuard
 
-
 # Logs are masked under the ranges of all networks; the issuer's own prefix here only has to be a valid one.
 _GUARD = PanGuard(["4000"], [16])
 

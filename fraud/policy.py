@@ -40,7 +40,11 @@ _CHIP = 5  # DE22: read from the chip
 class Policy:
     """Thresholds and odds, versioned by `digest`.
 
-    A threshold of None switches its trigger off. `tier_odds[t]` multiplies the odds of fraud for a card-not-present
+    A threshold of None switches its trigger off. The testing rules on watched cards ask for a probability of at least
+    `supporting_probability_threshold`: adding a card to a new shop looks like a test too. None asks for nothing, which
+    is right where no model has been trained on labels.
+
+    `tier_odds[t]` multiplies the odds of fraud for a card-not-present
     transaction on a card of exposure tier t (0 is unexposed).
     """
 
@@ -48,6 +52,7 @@ class Policy:
     anomaly_threshold: float | None
     exposed_probability_threshold: float | None
     exposed_anomaly_threshold: float | None
+    supporting_probability_threshold: float | None = None
     tier_odds: tuple[float, ...] = (1.0, 1.5, 3.0, 6.0, 8.0, 8.0)
     testing_attempts: int = 2
     testing_attempts_unexposed: int = 4
@@ -164,10 +169,13 @@ def _triggers(batch: ScoredBatch, policy: Policy) -> dict[str, Mask]:
     small_now = _small(columns, policy)
     attempts = small_before + small_now
     testing = small_now & not_present & scored & new_merchant
+    supported = np.ones(n, dtype=bool)
+    if policy.supporting_probability_threshold is not None:
+        supported = batch.probability >= policy.supporting_probability_threshold
     triggers: dict[str, Mask] = {
-        "CARD_TESTING": (testing & watched & (attempts >= policy.testing_attempts))
+        "CARD_TESTING": (testing & watched & supported & (attempts >= policy.testing_attempts))
         | (testing & (attempts >= policy.testing_attempts_unexposed)),
-        "TEST_THEN_SPEND": watched & new_merchant & ~small_now & (small_before >= 1),
+        "TEST_THEN_SPEND": watched & supported & new_merchant & ~small_now & (small_before >= 1),
         "MODEL_SCORE_HIGH": (scored & _over(batch.probability, policy.probability_threshold))
         | (watched & _over(batch.probability, policy.exposed_probability_threshold)),
         "ANOMALY_HIGH": (scored & ~exposed & _over(batch.anomaly, policy.anomaly_threshold))

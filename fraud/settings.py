@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -19,6 +20,7 @@ from fraud.errors import ConfigurationError
 PREFIX = "MIMAMORI_"
 CONFIG_VARIABLE = "MIMAMORI_CONFIG"  # names the TOML file; not a setting itself
 DEFAULT_FILE = "mimamori.toml"
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 class Section(BaseModel):
@@ -97,6 +99,20 @@ class StreamSettings(Section):
     )
 
 
+class ArchiveSettings(Section):
+    """The archive of transactions."""
+
+    root: str | None = Field(
+        default=None, description="A folder or a URL such as `s3://bucket/archive`; `archive` in `data_dir` by default."
+    )
+    storage_options: dict[str, SecretStr] = Field(
+        default_factory=dict, description="What the object store wants to be told, such as `aws_region`."
+    )
+    retention_days: int = Field(
+        default=730, ge=1, description="Days kept, by event day. Look-back and training reach no further."
+    )
+
+
 class PolicySettings(Section):
     """How many alerts people can look at. Thresholds are computed from these, offline."""
 
@@ -119,6 +135,69 @@ class ApiSettings(Section):
     session_minutes: int = Field(default=15, ge=1, le=720)
 
 
+class WebhookEndpoint(Section):
+    """One receiver of detections over HTTPS."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="Its name in logs, metrics and the database.")
+    url: str = Field(description="Where to post; no secret belongs in it.")
+    secret: SecretStr = Field(description="Key of the signatures, at least 32 characters, known to the receiver.")
+
+    @field_validator("name")
+    @classmethod
+    def _not_kafka(cls, name: str) -> str:
+        if name == "kafka":
+            message = "`kafka` is the name of the topic's own delivery"
+            raise ValueError(message)
+        return name
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        plain = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+        if not parts.hostname or parts.username or parts.password or not (plain or parts.scheme == "https"):
+            message = "a webhook's url is https:// and a host, without user or password; http:// only on this machine"
+            raise ValueError(message)
+        return url
+
+    @field_validator("secret")
+    @classmethod
+    def _strength(cls, secret: SecretStr) -> SecretStr:
+        if len(secret.get_secret_value()) < 32:
+            message = "a webhook's secret has at least 32 characters"
+            raise ValueError(message)
+        return secret
+
+
+class WebhookSettings(Section):
+    """Who else is told of detections, beside the Kafka topic."""
+
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="Hosts that may be posted to, by exact name.")
+    endpoints: tuple[WebhookEndpoint, ...] = ()
+    timeout_seconds: float = Field(default=10.0, gt=0, le=60, description="For one delivery as a whole.")
+    max_body_bytes: int = Field(default=262_144, ge=1_024, description="A larger message is not delivered.")
+
+    @model_validator(mode="after")
+    def _allowed(self) -> WebhookSettings:
+        for endpoint in self.endpoints:
+            if urlsplit(endpoint.url).hostname not in self.allowed_hosts:
+                message = f"the host of webhook {endpoint.name} is not in webhooks.allowed_hosts"
+                raise ValueError(message)
+        if len({endpoint.name for endpoint in self.endpoints}) < len(self.endpoints):
+            message = "two webhooks have one name"
+            raise ValueError(message)
+        return self
+
+
+class MonitoringSettings(Section):
+    """The worker's own small HTTP server: metrics and probes. It has no authentication: keep it off public networks."""
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(
+        default=None, ge=0, le=65_535, description="None is off; 9464 is usual; 0 takes a free one."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that a process of Mimamori may be told."""
 
@@ -139,8 +218,11 @@ class Settings(BaseSettings):
     cards: CardSettings = CardSettings()
     kafka: KafkaSettings = KafkaSettings()
     stream: StreamSettings = StreamSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     policy: PolicySettings = PolicySettings()
     api: ApiSettings = ApiSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
 
     @model_validator(mode="after")
     def _active_key_exists(self) -> Settings:
@@ -158,6 +240,11 @@ class Settings(BaseSettings):
     def snapshots_dir(self) -> Path:
         """Folder of the state snapshots."""
         return self.data_dir / "snapshots"
+
+    @property
+    def archive_root(self) -> str:
+        """Folder or URL of the archive."""
+        return self.archive.root or str(self.data_dir / "archive")
 
     @classmethod
     def settings_customise_sources(

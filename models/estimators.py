@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from models.feature_table import FEATURE_NAMES
 from models.features import Features
 from models.sample import Sample
 from models.scoring import QUANTILES, Scorer
@@ -29,6 +30,10 @@ class TrainingSettings:
         train_from_at: transactions before it only warm the card states up; epoch milliseconds UTC.
         validation_from_at: start of the validation slice; None takes the last `validation_share` of the local days.
         learning_rate, max_leaves, max_depth, min_samples_leaf, l2, iterations: of the boosted trees.
+        feature_share: share of the features that each split may choose from; below 1 it spreads what is learnt.
+        unlearned: features that neither score may use. By default those that only grow while a portfolio is watched:
+            the stream's values lie beyond all that training saw, and the scores would drift with them.
+        refit: after measuring, learn once more from both slices; calibration stays that of the measured model.
         negatives_per_positive: keep so many genuine transactions for each fraud; the probability is corrected. None
             keeps all.
         min_positives: known frauds without which no probability is learnt.
@@ -47,6 +52,9 @@ class TrainingSettings:
     min_samples_leaf: int = 40
     l2: float = 2.0
     iterations: int = 200
+    feature_share: float = 0.4
+    unlearned: tuple[str, ...] = ("history_days", "history_count")
+    refit: bool = False
     negatives_per_positive: float | None = None
     min_positives: int = 30
     calibration: Literal["sigmoid", "isotonic", "none"] = "sigmoid"
@@ -60,6 +68,7 @@ def fit_isolation(features: Features, settings: TrainingSettings) -> tuple[Score
     """A model with an anomaly score only, from (n, F) features; labels play no part."""
     medians = np.array([_median(column) for column in features.T], np.float32)
     imputed = np.where(np.isnan(features), medians, features)
+    imputed[:, _unlearned(settings)] = 0.0
     estimator = IsolationForest(
         n_estimators=settings.isolation_trees,
         max_samples=min(settings.isolation_samples, len(features)),
@@ -101,7 +110,7 @@ def fit_boosting(
     rows = np.sort(np.append(positives, kept))
     features = sample.features[rows]
     # Scikit-learn cannot bin a column without any value; no tree splits a constant one.
-    features[:, np.isnan(features).all(axis=0)] = 0.0
+    features[:, np.isnan(features).all(axis=0) | _unlearned(settings)] = 0.0
     estimator = HistGradientBoostingClassifier(
         learning_rate=settings.learning_rate,
         max_leaf_nodes=settings.max_leaves,
@@ -109,6 +118,7 @@ def fit_boosting(
         min_samples_leaf=settings.min_samples_leaf,
         l2_regularization=settings.l2,
         max_iter=settings.iterations,
+        max_features=settings.feature_share,
         early_stopping=False,
         random_state=settings.seed,
     ).fit(features, sample.labels[rows])
@@ -139,6 +149,11 @@ def calibrate(scorer: Scorer, sample: Sample, settings: TrainingSettings) -> Sco
     isotonic.fit(scorer.probability(known.features), known.labels)
     points: tuple[NDArray[np.float64], NDArray[Any]] = isotonic.X_thresholds_, isotonic.y_thresholds_
     return replace(scorer, isotonic_from=points[0], isotonic_to=points[1].astype(np.float64))
+
+
+def _unlearned(settings: TrainingSettings) -> NDArray[np.bool_]:
+    """(F,) the columns that are made constant, so that no tree splits on them."""
+    return np.isin(FEATURE_NAMES, settings.unlearned)
 
 
 def _median(column: NDArray[np.float32]) -> float:

@@ -109,7 +109,7 @@ def _parts(
             f"{PREFIX}KAFKA__PARTITIONS": "4",
             f"{PREFIX}PORTFOLIO__BIN_RANGES": '["453201"]',
             f"{PREFIX}CARDS__KEYS": json.dumps({"1": secrets.token_hex(32)}),
-            f"{PREFIX}POLICY__ALERTS_PER_DAY": "4",
+            f"{PREFIX}POLICY__ALERTS_PER_DAY": "3",
             f"{PREFIX}API__PORT": str(api_port),
             f"{PREFIX}API__SECURE_COOKIES": "false",
         }

@@ -30,10 +30,14 @@ from fraud.store.database import read, write
 from fraud.store.exposure import NewCompromiseEvent, create_compromise_event, import_exposed_cards
 from fraud.store.operations import summary
 from fraud.store.story import detected_event_ids, story_cases, stream_progress
+from models.training import TrainingSettings
 from streams.kafka import make_producer
 from streams.publishing import publish
 from streams.simulator import Simulation, SimulationParameters, simulate
+from streams.simulator.parameters import DAY_MS
 
+_LABEL_MATURITY_DAYS = 10  # by then most frauds of the story have been reported
+_VALIDATION_DAYS = 20
 _SLICES_A_DAY = 8  # so that a watched day flows instead of jumping
 
 
@@ -71,11 +75,17 @@ class DemoRun:
         history = simulation.history
         self._say(f"Training on {len(history):,} transactions of the past; nothing from after the alert is used ...")
         past = slice(0, simulation.live_from)
+        cut = self._parameters.monitoring_starts_at
         trained, states = train_with_progress(
             self._settings,
             history,
-            known_labels(
-                simulation.fraud[past], simulation.label_known_at[past], self._parameters.monitoring_starts_at
+            known_labels(simulation.fraud[past], simulation.label_known_at[past], history["occurred_at"], cut),
+            TrainingSettings(
+                validation_from_at=cut - (_LABEL_MATURITY_DAYS + _VALIDATION_DAYS) * DAY_MS,
+                iterations=150,
+                negatives_per_positive=300,
+                refit=True,
+                seed=self._parameters.seed,
             ),
             simulation.label_known_at[past],
         )
@@ -192,10 +202,16 @@ class DemoRun:
         self._console.print(text)
 
 
-def known_labels(fraud: NDArray[np.int8], known_at: NDArray[np.int64], cut: int) -> NDArray[np.int8]:
-    """Labels as they were known at `cut`: a fraud that nobody had reported by then is not known, so it is -1."""
-    labels = fraud.copy()
-    labels[(fraud == 1) & (known_at > cut)] = -1
+def known_labels(
+    fraud: NDArray[np.int8], known_at: NDArray[np.int64], occurred_at: NDArray[np.int64], cut: int
+) -> NDArray[np.int8]:
+    """Labels as they stood at `cut`, without hindsight.
+
+    What nobody had reported by then counts as genuine, as it would have. The last days are unknown (-1): most of
+    their frauds have not been reported yet, so nothing there can be called genuine.
+    """
+    labels: NDArray[np.int8] = np.where((fraud == 1) & (known_at <= cut), 1, 0).astype(np.int8)
+    labels[occurred_at > cut - _LABEL_MATURITY_DAYS * DAY_MS] = -1
     return labels
 
 

@@ -77,7 +77,7 @@ def import_file(
         typer.echo("this file has been imported before; nothing changed. The counts are those of the first import:")
     typer.echo(
         f"rows {report.rows}, accepted {report.accepted}, duplicate {report.duplicate}, "
-        f"malformed {report.malformed}, unknown {report.unknown}, exposed in this event already {report.already_exposed}"
+        f"malformed {report.malformed}, unknown {report.unknown}, already in this event {report.already_exposed}"
     )
     for line, reason in parsed.malformed[:20]:
         typer.echo(f"  line {line}: {reason}")

@@ -34,7 +34,7 @@ def worker(
 ) -> None:
     """Consume card transactions: match, score, decide, and record cases. Ends cleanly on SIGTERM and Ctrl-C.
 
-    A restart continues at the stored position. On PostgreSQL run as many as there are partitions; on SQLite exactly one.
+    A restart continues at the stored position. On PostgreSQL run up to one a partition; on SQLite exactly one.
     """
     configure_logging(json_lines=json_logs)
     settings = load_settings()

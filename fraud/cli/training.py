@@ -25,7 +25,7 @@ from models.bundle import save_bundle
 from models.datasets import read_handbook
 from models.registry import champion, list_models, set_champion
 from models.state import CardStates
-from models.training import TrainedModel, train
+from models.training import TrainedModel, TrainingSettings, train
 from streams.kafka import topic_id
 from streams.seeding import seed_state
 
@@ -50,7 +50,7 @@ def train_handbook(
     """Train on the handbook's simulated transactions and make the result the champion."""
     settings = load_settings()
     columns, labels, known_at = read_handbook(data, date.fromisoformat(from_day), date.fromisoformat(to_day))
-    trained, states = train_with_progress(settings, columns, labels, known_at)
+    trained, states = train_with_progress(settings, columns, labels, TrainingSettings(refit=True), known_at)
     digest = publish_model(settings, trained, "handbook")
     typer.echo(f"model {digest[:12]} is the champion")
     if warm_start:
@@ -59,7 +59,11 @@ def train_handbook(
 
 
 def train_with_progress(
-    settings: Settings, columns: Columns, labels: NDArray[np.int8], known_at: NDArray[np.int64]
+    settings: Settings,
+    columns: Columns,
+    labels: NDArray[np.int8],
+    how: TrainingSettings,
+    known_at: NDArray[np.int64] | None = None,
 ) -> tuple[TrainedModel, CardStates]:
     """Train with a progress bar on the terminal; also the cards' state after the last event."""
     states = CardStates()
@@ -78,6 +82,7 @@ def train_with_progress(
             home_country=country_numbers()[settings.portfolio.home_country],
             timezone=settings.portfolio.timezone,
             states=states,
+            settings=how,
             progress=progress,
         )
     return trained, states

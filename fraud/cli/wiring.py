@@ -25,6 +25,9 @@ from streams.reference import References
 from streams.wire import Decoder
 from streams.worker import Worker
 
+# A rule on a watched card may fire on scores that alone would alert this many times as often.
+_SUPPORTED = 2.0
+
 
 def open_store(settings: Settings, *, migrate: bool = False) -> Engine:
     """The database; with `migrate`, brought to the newest revision first."""
@@ -102,6 +105,7 @@ def make_policy(settings: Settings, bundle: ModelBundle, *, with_labels: bool) -
         anomaly_threshold=threshold("anomaly", "all", budget * 0.25),
         exposed_probability_threshold=threshold("probability", "card_not_present", exposed),
         exposed_anomaly_threshold=None,
+        supporting_probability_threshold=threshold("probability", "card_not_present", exposed * _SUPPORTED),
         currency=settings.portfolio.currency,
     )
 

@@ -137,8 +137,24 @@ outbox = Table(
     Column("key", CARD_REF),
     Column("payload", JSON, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("delivered_at", BigInteger),
+    Column("delivered_at", BigInteger),  # when the last of its destinations was settled
+    Column("routed_at", BigInteger),  # when its deliveries were made
     Index("ix_outbox_waiting", "delivered_at", "outbox_id"),
+    Index("ix_outbox_unrouted", "routed_at", "outbox_id"),
+)
+
+# What is owed to one destination: each has its own attempts, so that none waits for another.
+outbox_delivery = Table(
+    "outbox_delivery",
+    metadata,
+    Column("outbox_id", ForeignKey("outbox.outbox_id"), primary_key=True),
+    Column("destination", String(64), primary_key=True),
+    Column("status", String(16), nullable=False),  # WAITING, DELIVERED, UNDELIVERABLE, ABANDONED
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", BigInteger, nullable=False),
+    Column("settled_at", BigInteger),
+    Column("last_error", String(64)),  # a class of errors, never what the other side said
+    Index("ix_outbox_delivery_due", "destination", "status", "next_attempt_at", "outbox_id"),
 )
 
 job = Table(
@@ -153,6 +169,9 @@ job = Table(
     Column("leased_until_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    Column("run_after_at", BigInteger, nullable=False, server_default=text("0")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row
+    Column("error", String(64)),  # class of the last one
     UniqueConstraint("kind", "subject"),
 )
 
@@ -404,6 +423,33 @@ api_token = Table(
     Column("username", ForeignKey("user_account.username"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+)
+
+# Every change by a person, each entry with the digest of the one before it. Nothing updates or deletes these rows.
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("result", String(16), nullable=False),  # STARTED, DONE, REFUSED, FAILED
+    Column("reason", Text, nullable=False),
+    Column("old", JSON, nullable=False),
+    Column("new", JSON, nullable=False),
+    Column("previous_digest", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Index("ix_audit_entry_subject", "subject", "sequence"),
+)
+
+# The end of the chain: one row, locked to add to it, so that writers at once still make one chain.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
 )
 
 # The story that a demonstration tells: dates, cards to look at, the scorecard. Empty in production.

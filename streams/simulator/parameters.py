@@ -94,7 +94,7 @@ class SimulationParameters:
     early_days: float = 5.0
     delay_median_days: float = 17.0
     delay_sigma: float = 1.2
-    testing_share: float = 0.65
+    testing_share: float = 0.85
 
     purchases_low: int = 2
     purchases_high: int = 6

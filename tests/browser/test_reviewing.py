@@ -136,7 +136,7 @@ def test_keys_move_open_claim_and_help(page: Page) -> None:
     page.get_by_label("Note", exact=True).fill("")
     page.get_by_label("Note", exact=True).press_sequentially("cju?")
     expect(page.get_by_label("Note", exact=True)).to_have_value("cju?")
-    page.locator("h1").click()
+    page.locator("#decision").click()  # out of the note
     page.keyboard.press("u")
     page.wait_for_url("**/queue")
     page.keyboard.press("?")

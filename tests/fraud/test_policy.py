@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,3 +186,10 @@ def test_the_same_rows_give_the_same_detections_however_the_batch_is_cut(rows: l
         for d in decide(batch(rows[start : start + size]), POLICY)
     ]
     assert whole == cut
+
+
+def test_a_rule_can_ask_for_some_support_by_the_score() -> None:
+    careful = replace(POLICY, supporting_probability_threshold=0.05)
+    row = {"tier": 3, "small_24h": 1.0, "merchant_new": 1.0, "merchant_count": 0.0}
+    assert decide(batch([{**row, "probability": 0.04}]), careful) == []
+    assert codes(decide(batch([{**row, "probability": 0.06}]), careful))[0] == "TEST_THEN_SPEND"

@@ -191,6 +191,7 @@ def test_probabilities_mean_what_they_say(calibration, negatives_per_positive):
     """Also when most genuine transactions were left out of the training."""
     settings = TrainingSettings(
         iterations=60,
+        feature_share=1.0,
         isolation_trees=2,
         negatives_per_positive=negatives_per_positive,
         calibration=calibration,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect
@@ -13,12 +14,19 @@ from fraud.store.database import current_revision, downgrade, head_revision, ope
 from fraud.store.tables import metadata
 
 
+@pytest.fixture(params=["sqlite_url", "postgresql_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A new database: these tests change its schema."""
+    new: str = request.getfixturevalue(request.param)
+    return new
+
+
 def schema(path: Path) -> set[tuple[str, str]]:
-    """Every table and index with its definition, line breaks and Alembic's own table aside."""
+    """Every table and index with its definition; line breaks, quotes and Alembic's own table aside."""
     connection = sqlite3.connect(path)
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     connection.close()
-    return {(name, " ".join(sql.split())) for name, sql in found if name != "alembic_version"}
+    return {(name, " ".join(sql.replace(chr(34), "").split())) for name, sql in found if name != "alembic_version"}
 
 
 def differences(engine: Engine) -> list[object]:
