@@ -98,7 +98,8 @@ class DeadLetterReplay:
         return published
 
     def _source(self, letter: DeadLetterView) -> Any:
-        if letter.kind == "QUARANTINED" or not _replayable(letter.error_class):
+        error_class = known_class(letter.error_class)
+        if error_class is None or not error_class.replayable:
             message = f"records of class {letter.error_class} are not replayed: they can never be right as they are"
             raise ConflictError(message)
         with open_log(self._settings.kafka) as log:
@@ -135,5 +136,6 @@ class DeadLetterReplay:
         return Replayed(letter.topic, letter.partition, letter.offset, published.offset)
 
 
-def _replayable(error_class: str) -> bool:
-    return error_class in list(ErrorClass) and ErrorClass(error_class).replayable
+def known_class(name: str) -> ErrorClass | None:
+    """The class of a dead letter; None for a quarantined record, whose event id was used before."""
+    return next((item for item in ErrorClass if item.value == name), None)

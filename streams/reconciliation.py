@@ -74,13 +74,12 @@ def reconcile(engine: Engine, settings: KafkaSettings) -> list[PartitionAccount]
         }
         counted = {number: _counted(connection, position) for number, position in positions.items()}
     with open_log(settings) as log:
-        found = [
+        return [
             _account(log, positions[number], *counted[number])
             if number in positions
             else _untouched(log, settings, current, number)
             for number in log.partitions(settings.transactions_topic)
         ]
-    return found
 
 
 def _counted(connection: Connection, position: Position) -> tuple[int, dict[str, int], dict[str, int]]:

@@ -104,7 +104,7 @@ class Webhook:
         deadline.start()
         try:
             connection.request("POST", self._path, body=body, headers=headers)
-            return connection.getresponse().status
+            status = connection.getresponse().status
         except (OSError, HTTPException):
             if late.is_set():
                 raise TimeoutError from None
@@ -112,6 +112,9 @@ class Webhook:
         finally:
             deadline.cancel()
             connection.close()
+        if late.is_set():  # what was cut off can look like a whole answer
+            raise TimeoutError
+        return status
 
     def _connection(self) -> HTTPConnection:
         host, port = self._address

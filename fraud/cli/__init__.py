@@ -7,7 +7,24 @@ import sys
 import typer
 
 from fraud import __version__
-from fraud.cli import cards, config, demo, exposure, people, replay, report, serve, stream, training
+from fraud.cli import (
+    archive,
+    cards,
+    checkpoints,
+    config,
+    dead_letters,
+    demo,
+    exposure,
+    jobs,
+    people,
+    positions,
+    reconcile,
+    replay,
+    report,
+    serve,
+    stream,
+    training,
+)
 from fraud.errors import MimamoriError
 
 app = typer.Typer(
@@ -20,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(config.app, name="config")
 app.add_typer(cards.app, name="cards")
+app.add_typer(archive.app, name="archive")
 app.add_typer(stream.topics_app, name="topics")
 app.add_typer(exposure.app, name="exposure")
 app.add_typer(training.models_app, name="models")
@@ -29,7 +47,13 @@ app.add_typer(serve.database_app, name="database")
 app.add_typer(replay.app, name="replay")
 app.add_typer(report.app, name="report")
 app.add_typer(training.app, name="train")
+app.add_typer(positions.app, name="positions")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(checkpoints.app, name="checkpoints")
+app.add_typer(jobs.app, name="jobs")
+app.command("reconcile", epilog="Example: mimamori reconcile --json")(reconcile.reconcile)
 app.command("worker")(stream.worker)
+app.command("broker")(stream.broker)
 app.command("api")(serve.api)
 app.command("demo")(demo.demo)
 

@@ -17,8 +17,7 @@ from fraud.store.database import read
 from fraud.store.inspection import get_dead_letter
 from fraud.store.operations import list_dead_letters
 from fraud.store.position_resets import partition_subject
-from streams.dead_letter_replay import DeadLetterReplay
-from streams.dead_letters import ErrorClass
+from streams.dead_letter_replay import DeadLetterReplay, known_class
 
 app = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
 
@@ -52,7 +51,7 @@ def show(partition: Partition, offset: Offset, as_json: AsJson = False) -> None:
     with read(open_store(settings)) as connection:
         letter = get_dead_letter(connection, key, offset)
         history = list_audit(connection, subject=f"{partition_subject(key)}/{offset}")
-    known = ErrorClass(letter.error_class) if letter.error_class in list(ErrorClass) else None
+    known = known_class(letter.error_class)
     facts = {
         **asdict(letter),
         "meaning": known.meaning if known else "the event id was used before, with other content",

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -55,29 +56,25 @@ def demo(
         raise InvalidInputError(message, field="--abuse-share")
     parameters = SimulationParameters(seed=seed, cards=cards, abuse_share=abuse_share, story_days=days)
     console = Console(stderr=headless)
-    started = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), _workplace(headless) as folder:
         console.print("[bold]Mimamori[/bold] demo: everything runs on this machine and ends with Ctrl-C.")
         with _parts(folder, port, headless=headless, console=console) as (environment, address):
             run = DemoRun(load_settings(), environment, parameters, folder, console)
             run.prepare()
-            if address:
-                _serve(run, environment, folder, address, pace, console)
-            else:
-                run.play(pace=0.0)
-            result = run.scorecard(time.monotonic() - started)
-            if report:
-                report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-            for sentence in run.sentences(result):
-                console.print(f"  {sentence}")
-            if headless:
-                typer.echo(json.dumps(result, indent=2))
-            else:
-                console.print(
-                    f"\nThe story has ended; the console stays open at [bold]{address}[/bold]. Ctrl-C ends it."
-                )
-                while True:
-                    time.sleep(3600)
+            with _console_server(environment, folder, address, console):
+                run.play(pace=pace if address else 0.0)
+                result = run.scorecard()
+                if report:
+                    report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+                for sentence in run.sentences(result):
+                    console.print(f"  {sentence}")
+                if headless:
+                    typer.echo(json.dumps(result, indent=2))
+                else:
+                    console.print(
+                        f"\nThe story has ended. The console stays open at [bold]{address}[/bold] until Ctrl-C."
+                    )
+                    signal.pause()
 
 
 @contextlib.contextmanager
@@ -110,6 +107,7 @@ def _parts(
             f"{PREFIX}PORTFOLIO__BIN_RANGES": '["453201"]',
             f"{PREFIX}CARDS__KEYS": json.dumps({"1": secrets.token_hex(32)}),
             f"{PREFIX}POLICY__ALERTS_PER_DAY": "3",
+            f"{PREFIX}POLICY__EXPOSED_ALERTS_PER_1000_CARD_DAYS": "0.8",
             f"{PREFIX}API__PORT": str(api_port),
             f"{PREFIX}API__SECURE_COOKIES": "false",
         }
@@ -118,7 +116,7 @@ def _parts(
         create_topics(settings.kafka)
         password = secrets.token_urlsafe(12)
         with write(open_store(settings, migrate=True)) as connection:
-            create_user(connection, _USER, "Demo reviewer", password, "administrator", int(time.time() * 1000))
+            create_user(connection, _USER, "Demo reviewer", password, "reviewer", int(time.time() * 1000))
         if headless:
             yield environment, None
             return
@@ -129,12 +127,16 @@ def _parts(
         yield environment, address
 
 
-def _serve(
-    run: DemoRun, environment: Mapping[str, str], folder: Path, address: str, pace: float, console: Console
-) -> None:
-    """Serve the console while the story plays."""
+@contextlib.contextmanager
+def _console_server(
+    environment: Mapping[str, str], folder: Path, address: str | None, console: Console
+) -> Iterator[None]:
+    """The API and console at `address` for as long as the context lasts; nothing when there is none."""
+    if address is None:
+        yield
+        return
     log_file = folder / "logs" / "api.log"
     with child(["api"], environment, log_file) as api:
         wait_until_up(f"{address}/healthz/live", api, log_file)
         console.print(f"The console is up: [bold]{address}[/bold]")
-        run.play(pace=pace)
+        yield

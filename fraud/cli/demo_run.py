@@ -59,6 +59,7 @@ class DemoRun:
         self._console = console
         self._engine = open_store(settings)
         self._simulation: Simulation | None = None
+        self._started = time.monotonic()
 
     @property
     def simulation(self) -> Simulation:
@@ -117,18 +118,25 @@ class DemoRun:
                     time.sleep(max(0.0, started + pace * part / slices - time.monotonic()))
                 frauds.update(simulation.columns["card_ref"][rows][simulation.fraud[rows] == 1].tolist())
                 check_alive(worker, "the worker", self._worker_log)
+                if pace:  # a story to watch: nothing is published that the worker cannot keep up with
+                    self._wait_for(published, worker, bar, task)
                 progress = self._tell(today, number, frauds)
                 bar.update(task, completed=number, description=_line(today, progress))
             self._wait_for(published, worker, bar, task)
             self._tell(days[-1], len(days), frauds)
 
-    def scorecard(self, seconds: float) -> dict[str, Any]:
-        """What the run came to after `seconds`, counted against the simulation's ground truth."""
+    def scorecard(self) -> dict[str, Any]:
+        """What the run came to, counted against the simulation's ground truth."""
         with read(self._engine) as connection:
             counts = summary(connection)
             cases = [(item.card_ref, item.opened_at) for item in story_cases(connection)]
             detected = detected_event_ids(connection)
-        counters = Counters(counts["processed"], counts["dead_letters"], counts["duplicates"], round(seconds, 1))
+        counters = Counters(
+            counts["processed"],
+            counts["dead_letters"],
+            counts["duplicates"],
+            round(time.monotonic() - self._started, 1),
+        )
         result = scorecard(self.simulation.ground_truth(), cases, detected, counters)
         close_story(self._engine, result, self.sentences(result))
         return result

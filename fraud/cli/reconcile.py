@@ -1,4 +1,4 @@
-"""`mimamori reconcile`: is every record in the log accounted for?"""
+"""`mimamori reconcile`: whether every record in the log is accounted for."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import signal
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from fraud.cli.wiring import make_worker, open_store
 from fraud.errors import ConfigurationError
 from fraud.logs import configure_logging
 from fraud.settings import Settings, load_settings
+from streams.embedded import embedded_broker
 from streams.kafka import create_topics
 
 topics_app = typer.Typer(help="Topics.", no_args_is_help=True)
@@ -48,6 +50,17 @@ def worker(
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         running.run()
+
+
+def broker(
+    port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65_535)] = 9092,
+) -> None:
+    """Run the embedded Kafka-protocol broker, for trying things out. What it holds is gone when it ends (Ctrl-C)."""
+    log_file = load_settings().data_dir / "broker.log"
+    with contextlib.suppress(KeyboardInterrupt), embedded_broker(log_file, port) as address:
+        typer.echo(f"broker at {address}; memory only, ends with Ctrl-C")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.pause()
 
 
 @contextmanager

@@ -128,16 +128,15 @@ def list_audit(
 def verify_audit(connection: Connection, anchor: Anchor | None = None) -> AuditReport:
     """Read the whole chain and check every digest, the end, and `anchor` if one was kept. Stops at the first fault."""
     before = Anchor(0, GENESIS)
-    anchored = anchor is None
+    anchored = anchor in (None, before)
     statement = select(audit_entry).order_by(audit_entry.c.sequence)
-    for row in connection.execute(statement.execution_options(yield_per=_FETCHED_AT_ONCE)):
-        entry = _entry(row)
-        fault = _fault(entry, before)
-        if fault is None and anchor is not None and entry.sequence == anchor.sequence:
-            anchored = entry.digest == anchor.digest
-        if fault is not None:
-            return AuditReport(before.sequence, before, fault)
-        before = Anchor(entry.sequence, entry.digest)
+    with connection.execute(statement.execution_options(yield_per=_FETCHED_AT_ONCE)) as rows:
+        for entry in map(_entry, rows):
+            fault = _fault(entry, before)
+            if fault is not None:
+                return AuditReport(before.sequence, before, fault)
+            before = Anchor(entry.sequence, entry.digest)
+            anchored = anchored or before == anchor
     head = connection.execute(select(audit_head.c.sequence, audit_head.c.digest)).one_or_none()
     fault = None
     if Anchor(*(head or (0, GENESIS))) != before:

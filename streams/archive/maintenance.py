@@ -85,7 +85,7 @@ class ArchiveMaintenance:
             done = self._compact_day(day, target_rows, done)
         return done
 
-    def drop_before(self, day: date) -> int:
+    def drop_before(self, day: date, *, dry_run: bool = False) -> int:
         """Remove the days before `day` from the table; the number of files. `vacuum` then deletes them.
 
         Raises:
@@ -94,7 +94,7 @@ class ArchiveMaintenance:
         """
         handle = self._table.open()
         old = [file for file in self._table.files(handle) if file.day < day]
-        if old:
+        if old and not dry_run:
             self._commit(handle, [remove_action(file, data_change=True) for file in old])
         return len(old)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sqlalchemy import Engine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "console"))
@@ -32,6 +32,8 @@ ARGUMENTS = (
     "--disable-sync",
 )
 SIZE = {"width": 1280, "height": 800}
+PATIENCE_MS = 30_000  # on a busy machine; lists refresh every five seconds
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +102,7 @@ def open_page(browser: Browser, site: Site, complaints: list[str]) -> Iterator[C
         context = browser.new_context(viewport=SIZE, base_url=site.address, **{"locale": "en-US", **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if username:

@@ -1,0 +1,189 @@
+"""The worker under faults: whatever is killed, paused or away, the outcome is that of an undisturbed run."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka_server import KafkaServer
+from postgresql_server import PostgresqlServer
+from worker_support import PATIENCE, Deployment, differences, eventually, projection
+
+from streams.simulator import Simulation
+
+Deploy = Callable[..., Deployment]
+Again = Callable[[Deployment], list[str]]
+
+STOP_SECONDS = 25  # promised: SIGTERM ends a worker within that time
+
+
+@pytest.fixture
+def differs(simulation: Simulation, tmp_path: Path, migrated_file: Path) -> Again:
+    """Where a deployment's outcome differs from that of an undisturbed worker on the same topic."""
+
+    def compare(deployment: Deployment) -> list[str]:
+        other = tmp_path / "undisturbed.db"
+        other.write_bytes(migrated_file.read_bytes())
+        undisturbed = deployment.uninterrupted(simulation, f"sqlite:///{other}")
+        assert undisturbed["detections"]
+        return differences(projection(deployment.engine), undisturbed)
+
+    return compare
+
+
+def alive(process: subprocess.Popen[bytes]) -> Callable[[], None]:
+    def check() -> None:
+        assert process.poll() is None, f"the worker process ended with code {process.returncode}"
+
+    return check
+
+
+def wait_for_share(deployment: Deployment, share: float, check: Callable[[], None]) -> None:
+    """Wait until a share of what is published is done; it must not be all of it by then."""
+    wanted = share * deployment.published
+    eventually(lambda: deployment.done() >= wanted, f"{share:.0%} is done", check)
+
+
+def end_in_order(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(STOP_SECONDS) == 0
+
+
+def test_killed_in_the_middle_and_started_again(
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again
+) -> None:
+    deployment = deploy(stack, max_poll_records=50)
+    deployment.expose(simulation)
+    deployment.publish(simulation.live)
+    for share in (0.1, 0.4):
+        with deployment.process() as process:
+            wait_for_share(deployment, share, alive(process))
+            process.kill()
+            process.wait()
+        assert deployment.done() < deployment.published, "it was done before it was killed: the test proves nothing"
+    with deployment.process() as process:
+        wait_for_share(deployment, 0.6, alive(process))
+        end_in_order(process)  # in the middle of its work
+        assert deployment.done() < deployment.published
+    with deployment.process() as process:
+        deployment.wait_until_done(alive(process))
+        end_in_order(process)  # and idle
+    assert differs(deployment) == []
+
+
+@pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
+def test_a_second_worker_joins_and_leaves(stack: Any, deploy: Deploy, simulation: Simulation, differs: Again) -> None:
+    deployment = deploy(stack, max_poll_records=50)
+    deployment.expose(simulation)
+    third = len(simulation.live) // 3
+    parts = [simulation.between(simulation.live_from + k * third, simulation.live_from + (k + 1) * third) for k in (0, 1, 2)]
+
+    def epochs() -> list[int]:
+        return [partition["owner_epoch"] for partition in deployment.counts()["partitions"]]
+
+    with deployment.worker() as first:
+        deployment.publish(parts[0])
+        wait_for_share(deployment, 0.3, first.check)
+        alone = epochs()
+        with deployment.worker() as second:
+            deployment.publish(parts[1])
+            eventually(lambda: all(a < b for a, b in zip(alone, epochs(), strict=True)), "both share", second.check)
+            wait_for_share(deployment, 0.6, second.check)
+        deployment.publish(parts[2])
+        deployment.wait_until_done(first.check)
+    assert differs(deployment) == []
+
+
+@pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
+def test_a_zombie_writes_nothing_after_its_successor(
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again
+) -> None:
+    deployment = deploy(stack, max_poll_records=50)
+    deployment.expose(simulation)
+    middle = (simulation.live_from + len(simulation)) // 2
+    deployment.publish(simulation.between(simulation.live_from, middle))
+    with deployment.process("zombie") as zombie:
+        wait_for_share(deployment, 0.2, alive(zombie))
+        zombie.send_signal(signal.SIGSTOP)  # its session ends while it does not know
+        assert deployment.done() < deployment.published
+        with deployment.worker() as successor:
+            deployment.wait_until_done(successor.check)
+            after = projection(deployment.engine)
+            epochs = [partition["owner_epoch"] for partition in deployment.counts()["partitions"]]
+            zombie.send_signal(signal.SIGCONT)
+            # It notices that it is out of the group and joins again: every partition is claimed anew.
+            eventually(
+                lambda: all(
+                    before < partition["owner_epoch"]
+                    for before, partition in zip(epochs, deployment.counts()["partitions"], strict=True)
+                ),
+                "the zombie is a member again",
+                alive(zombie),
+            )
+            assert differences(projection(deployment.engine), after) == []
+            deployment.publish(simulation.between(middle, len(simulation)))
+            deployment.wait_until_done(successor.check)
+        end_in_order(zombie)
+    assert differs(deployment) == []
+
+
+@pytest.mark.parametrize("stack", ["tansu-sqlite"], indirect=True)
+def test_a_second_process_on_sqlite_is_refused(stack: Any, deploy: Deploy, simulation: Simulation) -> None:
+    deployment = deploy(stack)
+    deployment.publish(simulation.between(0, 20))
+    with deployment.process() as first:
+        deployment.wait_until_done(alive(first))
+        with deployment.process("second") as second:
+            assert second.wait(PATIENCE) == 2
+        said = deployment.log_file("second").read_text(encoding="utf-8")
+        assert "Stop it first, or set MIMAMORI_DATABASE_URL to a PostgreSQL database" in said
+        assert "Traceback" not in said
+        end_in_order(first)
+
+
+@pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
+@pytest.mark.parametrize("busy", [True, False], ids=["at-work", "idle"])
+def test_the_database_is_away_for_some_seconds(
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again, postgresql: PostgresqlServer, busy: bool
+) -> None:
+    deployment = deploy(stack, max_poll_records=50)
+    deployment.expose(simulation)
+    middle = (simulation.live_from + len(simulation)) // 2
+    deployment.publish(simulation.between(simulation.live_from, middle))
+    with deployment.worker() as worker:
+        if busy:
+            wait_for_share(deployment, 0.2, worker.check)
+        else:
+            deployment.wait_until_done(worker.check)
+        postgresql.kill()
+        time.sleep(3)
+        worker.check()
+        postgresql.start()
+        deployment.publish(simulation.between(middle, len(simulation)))
+        deployment.wait_until_done(worker.check)
+    assert deployment.counts()["dead_letters"] == 0
+    assert differs(deployment) == []
+
+
+@pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
+def test_the_broker_is_killed_and_comes_back(
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again, kafka: KafkaServer
+) -> None:
+    deployment = deploy(stack, max_poll_records=50)
+    deployment.expose(simulation)
+    middle = (simulation.live_from + len(simulation)) // 2
+    deployment.publish(simulation.between(simulation.live_from, middle))
+    with deployment.worker() as worker:
+        wait_for_share(deployment, 0.2, worker.check)
+        kafka.kill()
+        worker.check()
+        kafka.start()
+        deployment.publish(simulation.between(middle, len(simulation)))
+        deployment.wait_until_done(worker.check)
+    assert deployment.counts()["dead_letters"] == 0
+    assert differs(deployment) == []
