@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fraud.cli.operators import AsJson, print_json, print_table
-from fraud.cli.wiring import open_store
+from fraud.cli.operators import AsJson, print_json, print_table, store
 from fraud.settings import load_settings
 from fraud.store.database import read
 from fraud.store.inspection import list_checkpoints
@@ -24,7 +23,7 @@ app = typer.Typer(help="Checkpoints: snapshots that a restart begins from.", no_
 @app.command("list", epilog="Example: mimamori checkpoints list --json")
 def list_all(as_json: AsJson = False) -> None:
     """List all checkpoints; of each partition the furthest first."""
-    with read(open_store(load_settings())) as connection:
+    with store(load_settings()) as engine, read(engine) as connection:
         found = list_checkpoints(connection)
     if as_json:
         print_json([asdict(item) for item in found])
@@ -42,7 +41,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Read the files of checkpoints and compare their digests. Ends with code 1 when one is missing or damaged."""
-    with read(open_store(load_settings())) as connection:
+    with store(load_settings()) as engine, read(engine) as connection:
         found = list_checkpoints(connection)
     wanted = found if everything else list(_furthest(found))
     results = [(item, _fault(item)) for item in wanted]

@@ -8,8 +8,19 @@ from typing import Annotated
 
 import typer
 
-from fraud.cli.operators import AsJson, Offset, Partition, Reason, actor, now_ms, partition_key, print_json, print_table
-from fraud.cli.wiring import make_decoder, open_store
+from fraud.cli.operators import (
+    AsJson,
+    Offset,
+    Partition,
+    Reason,
+    actor,
+    now_ms,
+    partition_key,
+    print_json,
+    print_table,
+    store,
+)
+from fraud.cli.wiring import make_decoder
 from fraud.pan_guard import PanGuard
 from fraud.settings import load_settings
 from fraud.store.audit import list_audit
@@ -31,7 +42,7 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters and quarantined records, the latest first."""
-    with read(open_store(load_settings())) as connection:
+    with store(load_settings()) as engine, read(engine) as connection:
         page = list_dead_letters(connection, after, limit)
     if as_json:
         print_json({"items": [asdict(item) for item in page.items], "next": page.next_cursor, "total": page.total})
@@ -48,7 +59,7 @@ def show(partition: Partition, offset: Offset, as_json: AsJson = False) -> None:
     """Show one dead letter: why it was refused, whether it may be replayed, and who has tried. Never its payload."""
     settings = load_settings()
     key = partition_key(settings.kafka, partition)
-    with read(open_store(settings)) as connection:
+    with store(settings) as engine, read(engine) as connection:
         letter = get_dead_letter(connection, key, offset)
         history = list_audit(connection, subject=f"{partition_subject(key)}/{offset}")
     known = known_class(letter.error_class)
@@ -80,9 +91,10 @@ def replay(partition: Partition, offset: Offset, reason: Reason) -> None:
     """
     settings = load_settings()
     guard = PanGuard.from_settings(settings.portfolio)
-    replaying = DeadLetterReplay(open_store(settings), settings, guard, make_decoder(settings, guard))
     key = partition_key(settings.kafka, partition)
-    done = replaying.replay(key, offset, actor=actor(), reason=reason, now=now_ms())
+    with store(settings) as engine:
+        replaying = DeadLetterReplay(engine, settings, guard, make_decoder(settings, guard))
+        done = replaying.replay(key, offset, actor=actor(), reason=reason, now=now_ms())
     typer.echo(f"{done.topic}/{done.partition}/{done.offset} published again at offset {done.published_offset}")
 
 

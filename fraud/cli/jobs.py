@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from fraud.cli.operators import AsJson, now_ms, print_json, print_table
+from fraud.cli.operators import AsJson, now_ms, print_json, print_table, store
 from fraud.cli.wiring import open_store
 from fraud.logs import configure_logging
 from fraud.settings import load_settings
@@ -46,12 +46,13 @@ def run(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     runner.run()
+    engine.dispose()
 
 
 @app.command("list", epilog="Example: mimamori jobs list --json")
 def list_all(as_json: AsJson = False) -> None:
     """List the jobs, who runs them, and what the relay has delivered and still owes."""
-    with read(open_store(load_settings())) as connection:
+    with store(load_settings()) as engine, read(engine) as connection:
         jobs = list_jobs(connection)
         deliveries = delivery_counts(connection)
     if as_json:

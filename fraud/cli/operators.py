@@ -5,16 +5,20 @@ from __future__ import annotations
 import getpass
 import json
 import socket
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Engine
 
+from fraud.cli.wiring import open_store
 from fraud.clock import SystemClock
-from fraud.settings import KafkaSettings
+from fraud.settings import KafkaSettings, Settings
 from fraud.store.records import PartitionKey
 from streams.kafka import topic_id
 
@@ -22,6 +26,8 @@ Reason = Annotated[str, typer.Option(help="Why; it goes into the audit log.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Partition = Annotated[int, typer.Argument(min=0, help="Partition of the transactions topic.")]
 Offset = Annotated[int, typer.Argument(min=0, help="Offset of the record in it.")]
+
+_PIPE_WIDTH = 240
 
 
 def actor() -> str:
@@ -32,6 +38,16 @@ def actor() -> str:
 def now_ms() -> int:
     """The machine's time in epoch milliseconds: what operators do happens now, whatever time the stream tells."""
     return int(SystemClock().now().timestamp() * 1000)
+
+
+@contextmanager
+def store(settings: Settings) -> Iterator[Engine]:
+    """The database for one command, closed at its end."""
+    engine = open_store(settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def partition_key(settings: KafkaSettings, partition: int) -> PartitionKey:
@@ -52,7 +68,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(column)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+    # A file or a pipe has no width; there a row stays on one line.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
 
 
 def _cell(value: object) -> Text:

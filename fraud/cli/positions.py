@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fraud.cli.operators import AsJson, Partition, Reason, actor, now_ms, partition_key, print_json, print_table
-from fraud.cli.wiring import open_store
+from fraud.cli.operators import AsJson, Partition, Reason, actor, now_ms, partition_key, print_json, print_table, store
 from fraud.errors import InvalidInputError
 from fraud.settings import load_settings
 from fraud.store.database import read, write
@@ -24,7 +23,7 @@ _SHOWN = ("next_offset", "owner_epoch", "owner", "processed", "dead_lettered", "
 @app.command("show", epilog="Example: mimamori positions show --json")
 def show(as_json: AsJson = False) -> None:
     """Show all positions, their owners and their counters."""
-    with read(open_store(load_settings())) as connection:
+    with store(load_settings()) as engine, read(engine) as connection:
         positions = list_positions(connection)
     if as_json:
         print_json(
@@ -58,6 +57,6 @@ def reset(
     if not beginning <= to <= end:
         message = f"the log has offsets from {beginning} to {end}"
         raise InvalidInputError(message, field="to")
-    with write(open_store(settings)) as connection:
+    with store(settings) as engine, write(engine) as connection:
         before = reset_position(connection, key, to, actor=actor(), reason=reason, now=now_ms(), force=force)
     typer.echo(f"partition {partition}: position set from {before.next_offset} to {to}")

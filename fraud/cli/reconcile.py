@@ -6,8 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from fraud.cli.operators import AsJson, print_json, print_table
-from fraud.cli.wiring import open_store
+from fraud.cli.operators import AsJson, print_json, print_table, store
 from fraud.settings import load_settings
 from streams.reconciliation import reconcile as reconcile_log
 
@@ -24,7 +23,8 @@ def reconcile(as_json: AsJson = False) -> None:
     retention has removed; they cannot be read, and each is taken for a record.
     """
     settings = load_settings()
-    accounts = reconcile_log(open_store(settings), settings.kafka)
+    with store(settings) as engine:
+        accounts = reconcile_log(engine, settings.kafka)
     if as_json:
         print_json(
             {

@@ -89,8 +89,10 @@ def make_policy(settings: Settings, bundle: ModelBundle, *, with_labels: bool) -
     budget = settings.policy.alerts_per_day / bundle.reference("anomaly", "all").cards
     exposed = settings.policy.exposed_alerts_per_1000_card_days / 1000
 
-    def threshold(score: str, scope: str, rate: float) -> float:
-        return threshold_for_rate(bundle.reference(score, scope), rate)
+    def threshold(score: str, scope: str, rate: float) -> float | None:
+        reference = bundle.reference(score, scope)
+        # Data without channels have no card-not-present transactions: nothing to set that threshold by.
+        return threshold_for_rate(reference, rate) if reference.values else None
 
     if not with_labels:
         return Policy(

@@ -168,7 +168,9 @@ def from_frame(frame: pl.DataFrame) -> ArchiveRows:
 def card_ref_text() -> pl.Expr:
     """The whole card reference as the contract spells it, from `card_ref_prefix` and `card_ref`, named `card_ref`."""
     hashes = pl.col("card_ref").bin.encode("hex")
-    own_ids = pl.when(~_KEYED).then(pl.col("card_ref")).cast(pl.String)
+    # Polars judges the bytes of a whole column when it casts to text, those of rows that are masked out included. So
+    # the ids are taken through hexadecimal, which gives them a column of their own without the hashes' bytes.
+    own_ids = pl.when(_KEYED).then(pl.lit("")).otherwise(hashes).str.decode("hex").cast(pl.String)
     body = pl.when(_KEYED).then(hashes).otherwise(own_ids)
     return pl.concat_str("card_ref_prefix", body, separator=":").alias("card_ref")
 

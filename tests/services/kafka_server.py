@@ -95,6 +95,11 @@ class KafkaServer:
         self._process = ServiceProcess(self._java("kafka.Kafka", str(self._properties)), self._log_file)
         self._process.wait_until(lambda: is_open(self._port), "Apache Kafka")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and not ended since."""
+        return self._process is not None
+
     def stop(self) -> None:
         """An orderly shutdown."""
         self._end(signal.SIGTERM)

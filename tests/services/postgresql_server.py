@@ -78,6 +78,11 @@ class PostgresqlServer:
         self._process = ServiceProcess(command, self._folder.with_suffix(".log"), **self._user)
         self._process.wait_until(self._is_ready, "PostgreSQL")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and not ended since."""
+        return self._process is not None
+
     def stop(self) -> None:
         """A fast shutdown: whoever is connected is sent away, and nothing is left to recover."""
         self._end(signal.SIGINT)

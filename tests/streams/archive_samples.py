@@ -20,13 +20,13 @@ def make_columns(n: int, *, first: int = 0, occurred_at: Any = NOW, cards: int =
     """n transactions on a few cards, ids from `first` on."""
     numbers = np.arange(first, first + n)
     refs = np.array(
-        [f"v1:{(number % cards) * 0x1F2E3D4C5B6A7988 % 2**64:016x}{'ab' * 24}" for number in numbers], object
+        [f"v1:{(number % cards) * 0x1F2E3D4C5B6A7988 % 2**64:016x}{'ab' * 24}" for number in numbers.tolist()], object
     )
-    merchants = np.array([f"M{number % 5}" for number in numbers], object)
+    merchants = np.array([f"M{number % 5}" for number in numbers.tolist()], object)
     acquirers = np.full(n, "A1", object)
     return Columns(
         {
-            "event_id": np.array([f"e{number}" for number in numbers], object),
+            "event_id": np.array([f"e{number}" for number in numbers.tolist()], object),
             "event_type": np.zeros(n, np.int8),
             "occurred_at": np.broadcast_to(np.asarray(occurred_at, np.int64), (n,)).copy(),
             "card_ref": refs,

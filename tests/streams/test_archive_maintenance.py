@@ -57,10 +57,15 @@ def test_compaction_leaves_large_files_alone(root: Path) -> None:
 
 
 def test_compaction_beside_an_appending_worker(root: Path) -> None:
-    appending = writer_with(root, 120, 130)
+    """It appends to the very day that is being compacted."""
+    appending = ArchiveWriter(root)
+    appending.begin(TOPIC, 0, 120)
+    columns = make_columns(10, first=120, occurred_at=NOW - 3 * DAY)
+    appending.add(TOPIC, 0, make_rows(10, first=120, columns=columns))
     table = InterruptedTable(root, lambda: appending.commit(TOPIC, 0, 130))
     assert ArchiveMaintenance(table).compact().files_before == 12
     assert archived(root) == list(range(130))
+    assert ArchiveMaintenance(root).summary().files == 5
 
 
 def test_an_append_beside_a_compaction(root: Path) -> None:

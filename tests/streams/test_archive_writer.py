@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from datetime import date
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from archive_samples import DAY, NOW, TOPIC, make_columns, make_rows
+from deltalake import DeltaTable
 
 from fraud.errors import ConfigurationError, NotFoundError
 from streams.archive import (
@@ -22,6 +24,7 @@ from streams.archive import (
     ArchiveTable,
     ArchiveWriter,
 )
+from streams.archive.schema import delta_schema
 
 
 def archived(root: Any, partition: int = 0) -> list[int]:
@@ -202,8 +205,6 @@ def test_a_crash_between_files_and_commit_leaves_only_what_vacuum_removes(tmp_pa
     (leftover,) = set(files) - visible
     maintenance = ArchiveMaintenance(tmp_path)
     assert maintenance.vacuum(1) == []  # young: it might belong to a commit at work
-    import os
-
     long_ago = NOW / 1000
     os.utime(files[leftover], (long_ago, long_ago))
     assert [Path(path).name for path in maintenance.vacuum(1, dry_run=True)] == [leftover]
@@ -237,10 +238,6 @@ def test_a_lost_partition_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
-    from deltalake import DeltaTable
-
-    from streams.archive.schema import delta_schema
-
     DeltaTable.create(str(tmp_path), schema=delta_schema())
     with pytest.raises(ConfigurationError, match="version"):
         ArchiveWriter(tmp_path).begin(TOPIC, 0, 0)

@@ -45,7 +45,8 @@ def run(simulation: Simulation, records: list[RawRecord], size: int) -> list[Par
 
 def records_of(simulation: Simulation) -> list[RawRecord]:
     pairs = zip(keys(simulation.live), encode(simulation.live), strict=True)
-    return [RawRecord(offset, key, value, 0) for offset, (key, value) in enumerate(pairs)]
+    logged_at = simulation.parameters.ends_at  # earlier, and the events would be of the future
+    return [RawRecord(offset, key, value, logged_at) for offset, (key, value) in enumerate(pairs)]
 
 
 def frozen(detection: DetectionRecord, *without: str) -> dict[str, Any]:

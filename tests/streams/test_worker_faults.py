@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,22 @@ STOP_SECONDS = 25  # promised: SIGTERM ends a worker within that time
 
 
 @pytest.fixture
+def fragile_postgresql(postgresql: PostgresqlServer) -> Iterator[PostgresqlServer]:
+    """PostgreSQL for a test that kills it; runs again afterwards, whatever became of the test."""
+    yield postgresql
+    if not postgresql.is_running:
+        postgresql.start()
+
+
+@pytest.fixture
+def fragile_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+    """Apache Kafka for a test that kills it; runs again afterwards, whatever became of the test."""
+    yield kafka
+    if not kafka.is_running:
+        kafka.start()
+
+
+@pytest.fixture
 def differs(simulation: Simulation, tmp_path: Path, migrated_file: Path) -> Again:
     """Where a deployment's outcome differs from that of an undisturbed worker on the same topic."""
 
@@ -36,9 +52,11 @@ def differs(simulation: Simulation, tmp_path: Path, migrated_file: Path) -> Agai
     return compare
 
 
-def alive(process: subprocess.Popen[bytes]) -> Callable[[], None]:
+def alive(deployment: Deployment, process: subprocess.Popen[bytes], name: str = "worker") -> Callable[[], None]:
     def check() -> None:
-        assert process.poll() is None, f"the worker process ended with code {process.returncode}"
+        if process.poll() is not None:
+            end = deployment.log_file(name).read_text(encoding="utf-8", errors="replace")[-3_000:]
+            pytest.fail(f"the worker process ended with code {process.returncode}:\n{end}")
 
     return check
 
@@ -62,16 +80,16 @@ def test_killed_in_the_middle_and_started_again(
     deployment.publish(simulation.live)
     for share in (0.1, 0.4):
         with deployment.process() as process:
-            wait_for_share(deployment, share, alive(process))
+            wait_for_share(deployment, share, alive(deployment, process))
             process.kill()
             process.wait()
         assert deployment.done() < deployment.published, "it was done before it was killed: the test proves nothing"
     with deployment.process() as process:
-        wait_for_share(deployment, 0.6, alive(process))
+        wait_for_share(deployment, 0.6, alive(deployment, process))
         end_in_order(process)  # in the middle of its work
         assert deployment.done() < deployment.published
     with deployment.process() as process:
-        deployment.wait_until_done(alive(process))
+        deployment.wait_until_done(alive(deployment, process))
         end_in_order(process)  # and idle
     assert differs(deployment) == []
 
@@ -108,7 +126,7 @@ def test_a_zombie_writes_nothing_after_its_successor(
     middle = (simulation.live_from + len(simulation)) // 2
     deployment.publish(simulation.between(simulation.live_from, middle))
     with deployment.process("zombie") as zombie:
-        wait_for_share(deployment, 0.2, alive(zombie))
+        wait_for_share(deployment, 0.2, alive(deployment, zombie, "zombie"))
         zombie.send_signal(signal.SIGSTOP)  # its session ends while it does not know
         assert deployment.done() < deployment.published
         with deployment.worker() as successor:
@@ -123,7 +141,7 @@ def test_a_zombie_writes_nothing_after_its_successor(
                     for before, partition in zip(epochs, deployment.counts()["partitions"], strict=True)
                 ),
                 "the zombie is a member again",
-                alive(zombie),
+                alive(deployment, zombie, "zombie"),
             )
             assert differences(projection(deployment.engine), after) == []
             deployment.publish(simulation.between(middle, len(simulation)))
@@ -132,12 +150,30 @@ def test_a_zombie_writes_nothing_after_its_successor(
     assert differs(deployment) == []
 
 
+def test_a_worker_that_slept_past_its_session_goes_on(
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again
+) -> None:
+    """Nobody takes over: it gets its own partitions back, in the middle of their records."""
+    deployment = deploy(stack, max_poll_records=50)
+    deployment.expose(simulation)
+    deployment.publish(simulation.live)
+    with deployment.process() as process:
+        wait_for_share(deployment, 0.2, alive(deployment, process))
+        process.send_signal(signal.SIGSTOP)
+        assert deployment.done() < deployment.published
+        time.sleep(deployment.settings.kafka.session_timeout_ms / 1000 + 1.5)
+        process.send_signal(signal.SIGCONT)
+        deployment.wait_until_done(alive(deployment, process))
+        end_in_order(process)
+    assert differs(deployment) == []
+
+
 @pytest.mark.parametrize("stack", ["tansu-sqlite"], indirect=True)
 def test_a_second_process_on_sqlite_is_refused(stack: Any, deploy: Deploy, simulation: Simulation) -> None:
     deployment = deploy(stack)
     deployment.publish(simulation.between(0, 20))
     with deployment.process() as first:
-        deployment.wait_until_done(alive(first))
+        deployment.wait_until_done(alive(deployment, first))
         with deployment.process("second") as second:
             assert second.wait(PATIENCE) == 2
         said = deployment.log_file("second").read_text(encoding="utf-8")
@@ -149,7 +185,7 @@ def test_a_second_process_on_sqlite_is_refused(stack: Any, deploy: Deploy, simul
 @pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
 @pytest.mark.parametrize("busy", [True, False], ids=["at-work", "idle"])
 def test_the_database_is_away_for_some_seconds(
-    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again, postgresql: PostgresqlServer, busy: bool
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again, fragile_postgresql: PostgresqlServer, busy: bool
 ) -> None:
     deployment = deploy(stack, max_poll_records=50)
     deployment.expose(simulation)
@@ -160,10 +196,10 @@ def test_the_database_is_away_for_some_seconds(
             wait_for_share(deployment, 0.2, worker.check)
         else:
             deployment.wait_until_done(worker.check)
-        postgresql.kill()
+        fragile_postgresql.kill()
         time.sleep(3)
         worker.check()
-        postgresql.start()
+        fragile_postgresql.start()
         deployment.publish(simulation.between(middle, len(simulation)))
         deployment.wait_until_done(worker.check)
     assert deployment.counts()["dead_letters"] == 0
@@ -172,7 +208,7 @@ def test_the_database_is_away_for_some_seconds(
 
 @pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
 def test_the_broker_is_killed_and_comes_back(
-    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again, kafka: KafkaServer
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again, fragile_kafka: KafkaServer
 ) -> None:
     deployment = deploy(stack, max_poll_records=50)
     deployment.expose(simulation)
@@ -180,9 +216,9 @@ def test_the_broker_is_killed_and_comes_back(
     deployment.publish(simulation.between(simulation.live_from, middle))
     with deployment.worker() as worker:
         wait_for_share(deployment, 0.2, worker.check)
-        kafka.kill()
+        fragile_kafka.kill()
         worker.check()
-        kafka.start()
+        fragile_kafka.start()
         deployment.publish(simulation.between(middle, len(simulation)))
         deployment.wait_until_done(worker.check)
     assert deployment.counts()["dead_letters"] == 0
