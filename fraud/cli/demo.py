@@ -56,6 +56,8 @@ def demo(
         raise InvalidInputError(message, field="--abuse-share")
     parameters = SimulationParameters(seed=seed, cards=cards, abuse_share=abuse_share, story_days=days)
     console = Console(stderr=headless)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with signals ignored
+        signal.signal(signal_number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), _workplace(headless) as folder:
         console.print("[bold]Mimamori[/bold] demo: everything runs on this machine and ends with Ctrl-C.")
         with _parts(folder, port, headless=headless, console=console) as (environment, address):
