@@ -47,6 +47,7 @@ class PartitionState:
     next_offset: int
     cards: CardStates
     dedupe: DedupeWindow
+    logged_at: int = 0  # timestamp of the last record processed, epoch milliseconds UTC; 0 before the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,11 @@ class Pipeline:
             matches=tuple(_matches(matches, batch, offsets, detections)),
             detections=tuple(detections),
             security_findings=dict(decoded.security_findings),
+            missing=dict(decoded.missing),
             committed_at=now,
         )
         state.next_offset = effects.next_offset
+        state.logged_at = records[-1].timestamp
         return effects
 
     def _fresh(

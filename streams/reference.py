@@ -6,6 +6,7 @@ import time
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from fraud.clock import SystemClock
 from fraud.policy import Policy
@@ -37,8 +38,18 @@ class References:
         """The reference set for the next batch."""
         if self._current is None or time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _LOOK_SECONDS
-            self._current = self._look(self._current)
+            self._current = self._look_if_possible(self._current)
         return self._current
+
+    def _look_if_possible(self, before: ReferenceSet | None) -> ReferenceSet:
+        """While the database is away the set stays as it is: nothing can be committed under it anyway."""
+        try:
+            return self._look(before)
+        except (OperationalError, InterfaceError) as error:
+            if before is None:
+                raise
+            log.warning("the reference set cannot be looked up; keeping it", error=type(error).__name__)
+            return before
 
     def _look(self, before: ReferenceSet | None) -> ReferenceSet:
         now = int(SystemClock().now().timestamp() * 1000)

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -26,9 +26,11 @@ from fraud.settings import Settings
 from fraud.store.database import read, write
 from fraud.store.effects import claim_position, commit_effects, list_positions
 from fraud.store.operations import dead_letter_offsets, newest_checkpoint
+from fraud.store.position_resets import release_position
 from fraud.store.records import PartitionEffects, PartitionKey
 from streams.assignment import Assignments
 from streams.kafka import make_consumer, topic_id
+from streams.observer import WorkerObserver
 from streams.pipeline import PartitionState, Pipeline
 from streams.reference import References
 from streams.snapshots import load_partition
@@ -56,7 +58,7 @@ class Worker:
         engine: the database.
         pipeline: the way of a batch.
         references: the current reference set.
-        progress: called after each commit with the effects, for whoever shows them.
+        observer: told what happens, for metrics and probes.
 
     """
 
@@ -66,13 +68,13 @@ class Worker:
         engine: Engine,
         pipeline: Pipeline,
         references: References,
-        progress: Callable[[Sequence[PartitionEffects]], None] | None = None,
+        observer: WorkerObserver | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._pipeline = pipeline
         self._references = references
-        self._progress = progress or (lambda _: None)
+        self._observer = observer or WorkerObserver()
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._clock = SystemClock()
         self._stopping = False
@@ -97,6 +99,7 @@ class Worker:
             with Watchdog(kafka.max_poll_interval_ms / 1000) as watchdog:
                 while not self._stopping:
                     watchdog.beat()
+                    self._observer.beat()
                     self._step(consumer, assignments, identity)
         finally:
             self._close(consumer)
@@ -104,13 +107,17 @@ class Worker:
 
     def _step(self, consumer: KafkaConsumer, assignments: Assignments, identity: str) -> None:
         polled = consumer.poll(timeout_ms=_POLL_MS)
+        self._observer.polled(sum(map(len, polled.values())))
         for what, partition in assignments.take():
-            self._states.pop(partition, None)
+            self._give_up(partition)
             if what == "gained":
+                self._observer.assigned(partition.partition)
                 self._states[partition] = self._take_over(consumer, partition, identity)
                 consumer.resume(partition)
+                self._observer.ready(partition.partition)
         reference = self._references.current()
-        now = self._now()
+        self._observer.reference(reference.reference_set_id)
+        now, started = self._now(), time.monotonic()
         effects = [
             self._pipeline.process(self._states[partition], records, reference, now)
             for partition, records in polled.items()
@@ -118,8 +125,13 @@ class Worker:
         ]
         if effects:
             self._check_breaker(effects)
-            self._drop(self._commit(consumer, effects))
-            self._progress(effects)
+            self._observer.batch(effects, time.monotonic() - started)
+            for item in effects:
+                self._observer.missing(item.missing)
+            started = time.monotonic()
+            fenced = self._commit(consumer, effects)
+            self._drop(fenced)
+            self._observer.committed([item for item in effects if item not in fenced], time.monotonic() - started)
         self._hint(consumer)
 
     def _take_over(self, consumer: KafkaConsumer, partition: TopicPartition, identity: str) -> PartitionState:
@@ -197,6 +209,7 @@ class Worker:
                     fenced = commit_effects(connection, effects)
             except (OperationalError, InterfaceError) as error:
                 log.warning("commit failed; retrying", error=type(error).__name__, seconds=delay)
+                self._observer.database_retry()
                 if self._stopping:
                     # Nothing of the batch is in the database; the next owner computes it again from the log.
                     raise
@@ -214,6 +227,15 @@ class Worker:
         for effects in fenced:
             log.warning("partition fenced", partition=effects.key.partition, epoch=effects.owner_epoch)
             self._states.pop(TopicPartition(effects.key.topic, effects.key.partition), None)
+            self._observer.revoked(effects.key.partition)
+
+    def _give_up(self, partition: TopicPartition) -> None:
+        """Forget a partition that is no longer ours, and say so in its position, for operators."""
+        state = self._states.pop(partition, None)
+        if state is not None:
+            self._observer.revoked(partition.partition)
+            with contextlib.suppress(OperationalError, InterfaceError), write(self._engine) as connection:
+                release_position(connection, state.key, state.owner_epoch, self._now())
 
     def _check_breaker(self, effects: Sequence[PartitionEffects]) -> None:
         for item in effects:
@@ -234,10 +256,22 @@ class Worker:
         if time.monotonic() < self._next_hint or not self._states:
             return
         self._next_hint = time.monotonic() + _HINT_SECONDS
+        self._tell_lag(consumer)
         offsets: dict[TopicPartition, Any] = {
             partition: OffsetAndMetadata(state.next_offset, "", -1) for partition, state in self._states.items()
         }
         consumer.commit_async(offsets)
+
+    def _tell_lag(self, consumer: KafkaConsumer) -> None:
+        """Lag by the broker's last answer (no request); the time is that since the last record that was processed."""
+        for partition, state in self._states.items():
+            number = partition.partition
+            self._observer.state(number, len(state.cards), state.cards.records.nbytes)
+            end = consumer.highwater(partition)
+            if end is not None:
+                behind = max(0, end - state.next_offset)
+                age = (self._now() - state.logged_at) / 1000 if behind and state.logged_at else 0.0
+                self._observer.lag(number, behind, max(0.0, age))
 
     def _refuse_recreated_topic(self, identity: str) -> None:
         kafka = self._settings.kafka
@@ -255,6 +289,8 @@ class Worker:
             raise ConfigurationError(message)
 
     def _close(self, consumer: KafkaConsumer) -> None:
+        for partition in list(self._states):
+            self._give_up(partition)
         try:
             consumer.close(autocommit=False, timeout_ms=5_000)
         except KafkaError as error:

