@@ -94,6 +94,10 @@ class StreamSettings(Section):
     dedupe_window: int = Field(default=200_000, ge=0, description="Event ids remembered a partition.")
     max_future_ms: int = Field(default=86_400_000, ge=0, description="Later event times are clamped and flagged.")
     max_past_ms: int | None = Field(default=None, description="Older event times are clamped and flagged.")
+    checkpoint_seconds: float = Field(
+        default=300.0, gt=0, description="A partition that moves writes a snapshot of its cards so often."
+    )
+    checkpoints_kept: int = Field(default=3, ge=1, description="Snapshots kept a partition.")
     circuit_breaker_ratio: float = Field(
         default=0.5, gt=0, le=1, description="Share of dead letters in 1,000 records at which the worker stops."
     )

@@ -33,6 +33,14 @@ class DedupeWindow:
     def __len__(self) -> int:
         return len(self._seen)
 
+    def entries(self) -> list[tuple[str, bytes]]:
+        """What the window holds, oldest first: event id and digest of what it said."""
+        return list(self._seen.items())
+
+    def restore(self, entries: Sequence[tuple[str, bytes]]) -> None:
+        """Put back what `entries` gave; of more than fit, the newest."""
+        self._seen = OrderedDict(entries[-self._size :] if self._size else ())
+
     def judge(self, event_ids: Sequence[str], values: Sequence[bytes]) -> NDArray[np.int8]:
         """Verdicts on n records in log order; the fresh ones enter the window."""
         verdicts = np.zeros(len(event_ids), dtype=np.int8)

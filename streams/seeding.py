@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from fraud.store.records import PartitionKey
 from fraud.transactions import Columns
 from models.card_state import STATE_SCHEMA_DIGEST
 from models.state import CardStates
+from streams.snapshots import file_digest
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -34,15 +34,14 @@ def seed_state(
     owners = np.array(
         [partition_of(str(ref).encode(), len(keys)) for ref in columns["card_ref"][first]], dtype=np.int32
     )
+    snapshots_dir = snapshots_dir.resolve()
     snapshots_dir.mkdir(parents=True, exist_ok=True)
     for key in keys:
         wanted = card_keys[owners == key.partition]
         path = snapshots_dir / f"{key.topic_id}-{key.partition:05d}-0-seed.npz"
         states.select(_is_in(wanted)).save(path)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        paths = [{"path": str(path), "sha256": file_digest(path)}]
         with write(engine) as connection:
-            paths = [{"path": str(path), "sha256": digest}]
             register_checkpoint(connection, key, 0, 0, STATE_SCHEMA_DIGEST, paths, now)
 
 

@@ -25,7 +25,7 @@ from fraud.errors import ConfigurationError, MimamoriError
 from fraud.settings import Settings
 from fraud.store.database import read, write
 from fraud.store.effects import claim_position, commit_effects, list_positions
-from fraud.store.operations import dead_letter_offsets, newest_checkpoint
+from fraud.store.operations import dead_letter_offsets
 from fraud.store.position_resets import release_position
 from fraud.store.records import PartitionEffects, PartitionKey
 from streams.assignment import Assignments
@@ -33,7 +33,7 @@ from streams.kafka import make_consumer, topic_id
 from streams.observer import WorkerObserver
 from streams.pipeline import PartitionState, Pipeline
 from streams.reference import References
-from streams.snapshots import load_partition
+from streams.snapshots import load_partition, save_partition
 from streams.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -81,6 +81,7 @@ class Worker:
         self._states: dict[TopicPartition, PartitionState] = {}
         self._recent_refusals: deque[bool] = deque(maxlen=_BREAKER_WINDOW)
         self._next_hint = 0.0
+        self._checkpointed: dict[TopicPartition, tuple[float, int]] = {}  # when, and at which offset
 
     def stop(self) -> None:
         """Ask the loop to end after the batch in hand. Safe to call from a signal handler."""
@@ -110,6 +111,7 @@ class Worker:
         self._observer.polled(sum(map(len, polled.values())))
         for what, partition in assignments.take():
             self._give_up(partition)
+            polled.pop(partition, None)  # read before the seek to the position, from where it is read again
             if what == "gained":
                 self._observer.assigned(partition.partition)
                 self._states[partition] = self._take_over(consumer, partition, identity)
@@ -132,6 +134,7 @@ class Worker:
             fenced = self._commit(consumer, effects)
             self._drop(fenced)
             self._observer.committed([item for item in effects if item not in fenced], time.monotonic() - started)
+        self._checkpoint_due()
         self._hint(consumer)
 
     def _take_over(self, consumer: KafkaConsumer, partition: TopicPartition, identity: str) -> PartitionState:
@@ -141,22 +144,22 @@ class Worker:
         beginning = consumer.beginning_offsets([partition])[partition]
         with write(self._engine) as connection:
             position = claim_position(connection, key, self._owner, self._now(), beginning)
-        with read(self._engine) as connection:
-            checkpoint = newest_checkpoint(connection, key, position.next_offset)
-            replay_from = checkpoint.next_offset if checkpoint else 0
-            skip = dead_letter_offsets(connection, key, replay_from, position.next_offset)
         if position.next_offset < beginning:
             message = (
                 f"partition {partition.partition}: the log begins at {beginning}, after the stored position "
                 f"{position.next_offset}; records are lost, and going on needs a decision"
             )
             raise ConfigurationError(message)
-        state = load_partition(checkpoint, key, position.owner_epoch, self._settings.stream.dedupe_window)
+        dedupe_window = self._settings.stream.dedupe_window
+        state = load_partition(self._engine, key, position.owner_epoch, position.next_offset, dedupe_window)
+        with read(self._engine) as connection:
+            skip = dead_letter_offsets(connection, key, state.next_offset, position.next_offset)
         state.next_offset = max(state.next_offset, beginning)
         started = time.monotonic()
         replayed = self._replay(consumer, partition, state, position.next_offset, frozenset(skip))
         consumer.seek(partition, position.next_offset)
         state.next_offset = position.next_offset
+        self._checkpointed[partition] = (time.monotonic(), position.next_offset)
         log.info(
             "partition taken over",
             partition=partition.partition,
@@ -234,8 +237,33 @@ class Worker:
         state = self._states.pop(partition, None)
         if state is not None:
             self._observer.revoked(partition.partition)
+            self._checkpoint(partition, state)
             with contextlib.suppress(OperationalError, InterfaceError), write(self._engine) as connection:
                 release_position(connection, state.key, state.owner_epoch, self._now())
+
+    def _checkpoint_due(self) -> None:
+        """Write at most one snapshot a round, of a partition that has moved since its last one."""
+        for partition, state in self._states.items():
+            last, offset = self._checkpointed[partition]
+            waited = time.monotonic() - last >= self._settings.stream.checkpoint_seconds
+            if state.next_offset > offset and waited:
+                self._checkpoint(partition, state)
+                return
+
+    def _checkpoint(self, partition: TopicPartition, state: PartitionState) -> None:
+        """A snapshot only shortens the next start: when it cannot be written now, the stream goes on without."""
+        keep = self._settings.stream.checkpoints_kept
+        folder = self._settings.snapshots_dir
+        if self._checkpointed.get(partition, (0.0, -1))[1] == state.next_offset:
+            return
+        try:
+            registered = save_partition(self._engine, folder, state, self._now(), keep)
+        except (OSError, OperationalError, InterfaceError) as error:
+            log.warning("snapshot not written", partition=partition.partition, error=type(error).__name__)
+            registered = False
+        self._checkpointed[partition] = (time.monotonic(), state.next_offset)
+        if registered:
+            self._observer.checkpointed(partition.partition)
 
     def _check_breaker(self, effects: Sequence[PartitionEffects]) -> None:
         for item in effects:

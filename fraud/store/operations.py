@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, distinct, func, insert, select
+from sqlalchemy import Connection, delete, distinct, func, insert, select
 
 from fraud.compromise import ExposedCardStatus
 from fraud.errors import ConflictError
@@ -100,6 +100,22 @@ def newest_checkpoint(connection: Connection, key: PartitionKey, at_most_offset:
     )
     row = connection.execute(statement).mappings().one_or_none()
     return None if row is None else CheckpointView(**row)
+
+
+def prune_checkpoints(connection: Connection, key: PartitionKey, keep: int) -> list[str]:
+    """Forget all but the furthest `keep` checkpoints of a partition; the paths of the files that they had."""
+    own = (
+        checkpoint.c.group_id == key.group_id,
+        checkpoint.c.topic_id == key.topic_id,
+        checkpoint.c.partition == key.partition,
+    )
+    furthest = (checkpoint.c.next_offset.desc(), checkpoint.c.checkpoint_id.desc())
+    statement = select(checkpoint.c.checkpoint_id, checkpoint.c.paths).where(*own).order_by(*furthest).offset(keep)
+    unneeded = connection.execute(statement).all()
+    if unneeded:
+        ids = [row.checkpoint_id for row in unneeded]
+        connection.execute(delete(checkpoint).where(checkpoint.c.checkpoint_id.in_(ids)))
+    return [part["path"] for row in unneeded for part in row.paths]
 
 
 def list_dead_letters(connection: Connection, after: str | None, limit: int) -> Page[DeadLetterView]:

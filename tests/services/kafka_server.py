@@ -1,4 +1,4 @@
-"""Apache Kafka from its Maven artifacts: one KRaft node on the loopback interface, with a log that survives `kill()`."""
+"""Apache Kafka from its Maven artifacts: one KRaft node on the loopback interface, whose log survives `kill()`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def kafka_libraries() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not libraries.exists():
             partial = Path(tempfile.mkdtemp(dir=cache))
-            command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={partial}"]
+            resolve = ("dependency:copy-dependencies", f"-DoutputDirectory={partial}")
+            command = ["mvn", "-q", "-B", "-f", str(pom), *resolve]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 shutil.rmtree(partial)

@@ -126,9 +126,7 @@ class PostgresqlServer:
         return subprocess.run(command, check=False).returncode == 0
 
     def _execute(self, statement: str) -> None:
-        engine = create_engine(
-            self.url().replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-        )
+        engine = create_engine(self.url().replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.exec_driver_sql(statement)
         engine.dispose()

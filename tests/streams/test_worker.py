@@ -216,4 +216,3 @@ def test_a_flood_of_bad_records_stops_the_worker(stack: Any, deploy: Deploy, sim
     assert 0 <= counts["dead_letters"] < 1_000
     again = ThreadedWorker(deployment.settings).join()
     assert isinstance(again, CircuitBreakerError)
-

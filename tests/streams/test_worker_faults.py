@@ -100,7 +100,8 @@ def test_a_second_worker_joins_and_leaves(stack: Any, deploy: Deploy, simulation
     deployment = deploy(stack, max_poll_records=50)
     deployment.expose(simulation)
     third = len(simulation.live) // 3
-    parts = [simulation.between(simulation.live_from + k * third, simulation.live_from + (k + 1) * third) for k in (0, 1, 2)]
+    starts = [simulation.live_from + number * third for number in range(3)]
+    parts = [simulation.between(start, start + third) for start in starts]
 
     def epochs() -> list[int]:
         return [partition["owner_epoch"] for partition in deployment.counts()["partitions"]]
