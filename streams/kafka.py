@@ -41,7 +41,7 @@ def make_consumer(settings: KafkaSettings, max_poll_records: int) -> KafkaConsum
     There are no deserializers: an exception inside one makes `poll()` spin for ever. `auto_offset_reset` is "none":
     where reading starts is decided by the position in the database, never by the broker.
     """
-    return _reachable(
+    consumer = _reachable(
         lambda: KafkaConsumer(
             **connection_options(settings),
             group_id=settings.group_id,
@@ -58,6 +58,20 @@ def make_consumer(settings: KafkaSettings, max_poll_records: int) -> KafkaConsum
             metrics_enabled=False,
         )
     )
+    _finish_what_is_begun(consumer)
+    return consumer
+
+
+def _finish_what_is_begun(consumer: KafkaConsumer) -> None:
+    """Have `poll()` finish every rebalance that it has begun.
+
+    kafka-python 3.0.12 forgets one: where a group leader joins again because the topic's metadata have changed, and
+    that takes longer than one `poll()`, the client no longer sees a reason to rejoin once it has made the assignment.
+    It then neither takes its partitions nor sends heartbeats, and `poll()` gives nothing for ever, without an error.
+    """
+    coordinator = consumer._coordinator
+    sees_a_reason = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: coordinator.rejoining or sees_a_reason()
 
 
 def make_producer(settings: KafkaSettings) -> KafkaProducer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +32,8 @@ def tokenize(
     guard = PanGuard.from_settings(settings.portfolio)
     faults = 0
     with (
-        source.open(encoding="utf-8") if source else sys.stdin as lines,
-        output.open("w", encoding="utf-8") if output else sys.stdout as target,
+        source.open(encoding="utf-8") if source else nullcontext(sys.stdin) as lines,
+        output.open("w", encoding="utf-8") if output else nullcontext(sys.stdout) as target,
     ):
         for result in tokenize_lines(lines, tokenizer, guard):
             if isinstance(result, LineError):

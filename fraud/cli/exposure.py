@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fraud.alert_files import parse_alert_file
+from fraud.cli.options import parse_day
 from fraud.cli.wiring import make_clock, make_tokenizer, open_store
 from fraud.compromise import DataElements, ExposureWindow
 from fraud.pan_guard import PanGuard
@@ -41,7 +41,7 @@ def create(
     """Record a compromise event. Monitoring works from the first suspicion: the state begins as SUSPECTED."""
     settings = load_settings()
     engine = open_store(settings, migrate=True)
-    window = ExposureWindow(date.fromisoformat(starts_on), date.fromisoformat(ends_on), settings.portfolio.timezone)
+    window = ExposureWindow(parse_day(starts_on, "--from"), parse_day(ends_on, "--to"), settings.portfolio.timezone)
     leaked = DataElements.from_names([item.strip() for item in elements.split(",")])
     now = int(make_clock(settings, engine).now().timestamp() * 1000)
     with write(engine) as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from fraud.cli.options import parse_day
 from fraud.settings import load_settings
 from models.datasets import read_handbook
 from streams.kafka import create_topics, make_producer
@@ -35,7 +35,7 @@ def replay_handbook(
     Labels are not published. The event times lie in the past, so run the workers with MIMAMORI_CLOCK=stream.
     """
     settings = load_settings()
-    columns, _, _ = read_handbook(data, date.fromisoformat(from_day), date.fromisoformat(to_day))
+    columns, _, _ = read_handbook(data, parse_day(from_day, "--from"), parse_day(to_day, "--to"))
     create_topics(settings.kafka)
     with (
         contextlib.closing(make_producer(settings.kafka)) as producer,

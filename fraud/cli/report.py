@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fraud.cli.wiring import open_store
+from fraud.errors import UnavailableError
 from fraud.settings import Settings, load_settings
 from fraud.store.database import read
 from fraud.store.operations import summary
@@ -51,7 +52,12 @@ def build_summary(settings: Settings, *, with_broker: bool) -> dict[str, Any]:
     """The store's counters beside the broker's; `adds_up` says whether every published record is accounted for."""
     with read(open_store(settings)) as connection:
         report = summary(connection)
-    report["published"] = published_records(settings.kafka) if with_broker else None
+    report["published"] = None
+    if with_broker:
+        try:
+            report["published"] = published_records(settings.kafka)
+        except UnavailableError as error:
+            typer.echo(f"mimamori: {error}; the counts are those of the store alone", err=True)
     accounted = sum(report[key] for key in _COUNTS[1:])
     if report["published"] is not None:
         report["waiting"] = report["published"] - accounted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import Engine
 
+from fraud.cli.options import parse_day
 from fraud.cli.wiring import open_store
 from fraud.clock import SystemClock
 from fraud.codes import country_numbers
@@ -49,7 +50,7 @@ def train_handbook(
 ) -> None:
     """Train on the handbook's simulated transactions and make the result the champion."""
     settings = load_settings()
-    columns, labels, known_at = read_handbook(data, date.fromisoformat(from_day), date.fromisoformat(to_day))
+    columns, labels, known_at = read_handbook(data, parse_day(from_day, "--from"), parse_day(to_day, "--to"))
     trained, states = train_with_progress(settings, columns, labels, TrainingSettings(refit=True), known_at)
     digest = publish_model(settings, trained, "handbook")
     typer.echo(f"model {digest[:12]} is the champion")
