@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -39,3 +40,4 @@ def deploy(tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
             return deployment
 
         yield make
+    gc.collect()  # what a client has left open is this test's, not the next one's
