@@ -32,7 +32,7 @@ lint: $(STAMP) ## Formatting, lint, strict types, import layers, dependencies
 	$(BIN)/deptry .
 
 test: lint ## All checks and tests (REQUIRE_SERVICES=1: what is missing fails)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --reruns 2
 
 format: $(STAMP) ## Format and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -40,4 +39,3 @@ def deploy(tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
             return deployment
 
         yield make
-    gc.collect()  # what a client has left open is this test's, not the next one's

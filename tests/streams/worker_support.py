@@ -99,23 +99,23 @@ class Deployment:
         self.published = 0
         self._topic = kafka.transactions_topic
         create_topics(kafka)
-        self._producer = make_producer(kafka)
 
     def close(self) -> None:
-        """Leave broker and database."""
-        self._producer.close()
+        """Leave the database."""
         self.engine.dispose()
 
     def publish(self, columns: Columns) -> None:
         """Put transactions on the topic, in their order."""
-        self.published += publish(self._producer, self._topic, columns)
+        with contextlib.closing(make_producer(self.settings.kafka)) as producer:
+            self.published += publish(producer, self._topic, columns)
 
     def publish_raw(self, records: Sequence[tuple[bytes | None, bytes | None]], partition: int | None = None) -> None:
         """Put (key, value) pairs on the topic as they are."""
-        sent = [self._producer.send(self._topic, key=key, value=value, partition=partition) for key, value in records]
-        self._producer.flush()
-        for acknowledgement in sent:
-            acknowledgement.get(timeout=30)
+        with contextlib.closing(make_producer(self.settings.kafka)) as producer:
+            sent = [producer.send(self._topic, key=key, value=value, partition=partition) for key, value in records]
+            producer.flush()
+            for acknowledgement in sent:
+                acknowledgement.get(timeout=30)
         self.published += len(records)
 
     def expose(self, simulation: Simulation, engine: Engine | None = None) -> None:
