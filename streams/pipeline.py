@@ -128,7 +128,7 @@ class Pipeline:
     def _fresh(
         self, state: PartitionState, decoded: DecodedBatch, records: Sequence[RawRecord]
     ) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
-        by_offset = {record.offset: record.value or b"" for record in records}
+        by_offset = _values(records)
         values = [by_offset[offset] for offset in decoded.offsets.tolist()]
         verdicts = state.dedupe.judge(decoded.columns["event_id"].tolist(), values)
         return verdicts == Verdict.FRESH, verdicts
@@ -196,9 +196,12 @@ class Pipeline:
         records: Sequence[RawRecord],
         exposure: ExposureIndex,
     ) -> list[DeadLetterRecord]:
-        by_offset = {record.offset: record.value or b"" for record in records}
+        conflicts = np.flatnonzero(verdicts == Verdict.CONFLICT).tolist()
+        if not conflicts:
+            return []
+        by_offset = _values(records)
         found = []
-        for row in np.flatnonzero(verdicts == Verdict.CONFLICT).tolist():
+        for row in conflicts:
             offset = int(decoded.offsets[row])
             card_ref = decoded.columns["card_ref"][row]
             found.append(
@@ -214,6 +217,11 @@ class Pipeline:
                 )
             )
         return found
+
+
+def _values(records: Sequence[RawRecord]) -> dict[int, bytes]:
+    """The payload at each offset; no payload counts as an empty one."""
+    return {record.offset: record.value or b"" for record in records}
 
 
 def detection_id(event_id: str, origin: str) -> str:
