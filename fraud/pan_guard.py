@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from fraud.cards import HIDDEN, PAN_LENGTHS, is_card_ref, luhn_valid, plain_spelling
 from fraud.errors import ConfigurationError
@@ -75,7 +75,7 @@ class _Ranges:
                 merged.append((low, high))
         self._bounds = merged
         self._lows = [low for low, _ in merged]
-        self._lengths = frozenset(lengths)
+        self.lengths = frozenset(lengths)
 
     @property
     def first_digits(self) -> set[str]:
@@ -84,11 +84,19 @@ class _Ranges:
 
     def hold(self, digits: str) -> bool:
         """True when a digit string has a length, a range and a check digit of these."""
-        if len(digits) not in self._lengths:
+        if len(digits) not in self.lengths:
             return False
         prefix = digits[:_PREFIX]
         at = bisect_right(self._lows, prefix) - 1
         return at >= 0 and prefix <= self._bounds[at][1] and luhn_valid(digits)
+
+
+class PanShape(NamedTuple):
+    """Runs of fewer digits, of other lengths or with other first digits are no card numbers."""
+
+    shortest_run: int
+    lengths: frozenset[int]
+    first_digits: frozenset[int]
 
 
 class PanGuard:
@@ -113,6 +121,13 @@ class PanGuard:
         self._networks = _Ranges(_NETWORK_RANGES, _NETWORK_LENGTHS)
         self._first_digits = frozenset(self._own.first_digits | self._networks.first_digits)
         self._shortest_run = b"0" * min(*lengths, *_NETWORK_LENGTHS)
+
+    @property
+    def shape(self) -> PanShape:
+        """What a digit run must have to be a card number of any issuer, for readers that only preselect records."""
+        return PanShape(
+            len(self._shortest_run), self._own.lengths | self._networks.lengths, frozenset(map(int, self._first_digits))
+        )
 
     @classmethod
     def from_settings(cls, portfolio: PortfolioSettings) -> PanGuard:

@@ -21,6 +21,7 @@ from fraud.transactions import EVENT_TYPE_RULES, EVENT_TYPES, FIELD_BY_NAME, Col
 Mask = NDArray[np.bool_]
 Vector = NDArray[Any]
 CaseKind = Literal["EXPOSED", "ANOMALY"]
+QuietPatterns = Mapping[str, Mapping[str, int]]
 
 # Above this share of a batch without a score, the scorer itself is broken: reviewers are not flooded.
 SYSTEMATIC_FAILURE_SHARE = 0.01
@@ -136,11 +137,11 @@ class Decision:
     counter_evidence: tuple[Reason, ...]
 
 
-def decide(batch: ScoredBatch, policy: Policy, quiet: Mapping[str, frozenset[str]] | None = None) -> list[Decision]:
+def decide(batch: ScoredBatch, policy: Policy, quiet: QuietPatterns | None = None) -> list[Decision]:
     """Turn n scored rows into detections, in row order.
 
-    `quiet` maps a card reference to the trigger codes that open nothing on that card now, since its holder has
-    confirmed the same pattern.
+    `quiet` maps a card reference to trigger codes, and those to the event time (epoch milliseconds) before which they
+    open nothing on that card, since its holder has confirmed the same pattern.
     """
     triggers = _triggers(batch, policy)
     hit = np.zeros(len(batch.columns), dtype=bool)
@@ -149,10 +150,17 @@ def decide(batch: ScoredBatch, policy: Policy, quiet: Mapping[str, frozenset[str
     decisions = []
     for row in np.flatnonzero(hit).tolist():
         codes = [code for code, mask in triggers.items() if mask[row]]
-        if quiet and set(codes) <= quiet.get(batch.columns["card_ref"][row], frozenset()):
+        if quiet and _is_quiet(batch, row, codes, quiet):
             continue
         decisions.append(_decision(batch, row, codes, policy))
     return decisions
+
+
+def _is_quiet(batch: ScoredBatch, row: int, codes: list[str], quiet: QuietPatterns) -> bool:
+    """Every trigger is one that the holder has confirmed, and the event is from before the quiet ends."""
+    until_at = quiet.get(batch.columns["card_ref"][row], {})
+    occurred_at = int(batch.columns["occurred_at"][row])
+    return all(occurred_at < until_at.get(code, 0) for code in codes)
 
 
 def _triggers(batch: ScoredBatch, policy: Policy) -> dict[str, Mask]:

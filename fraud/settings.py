@@ -94,10 +94,17 @@ class StreamSettings(Section):
     dedupe_window: int = Field(default=200_000, ge=0, description="Event ids remembered a partition.")
     max_future_ms: int = Field(default=86_400_000, ge=0, description="Later event times are clamped and flagged.")
     max_past_ms: int | None = Field(default=None, description="Older event times are clamped and flagged.")
-    checkpoint_seconds: float = Field(
-        default=300.0, gt=0, description="A partition that moves writes a snapshot of its cards so often."
+    checkpoint_seconds: float = Field(default=60.0, gt=0, description="A worker writes a checkpoint so often, or")
+    checkpoint_records: int = Field(default=150_000, ge=1, description="after so many records, what comes first.")
+    checkpoints_kept: int = Field(default=3, ge=1, description="Checkpoints kept a partition.")
+    waiting_rows: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="Rows that wait for a checkpoint in memory; with more, the worker takes no records.",
     )
-    checkpoints_kept: int = Field(default=3, ge=1, description="Snapshots kept a partition.")
+    stalled_seconds: float = Field(
+        default=120.0, gt=0, description="A worker ends when a partition with records does not move for so long."
+    )
     circuit_breaker_ratio: float = Field(
         default=0.5, gt=0, le=1, description="Share of dead letters in 1,000 records at which the worker stops."
     )
@@ -114,6 +121,18 @@ class ArchiveSettings(Section):
     )
     retention_days: int = Field(
         default=730, ge=1, description="Days kept, by event day. Look-back and training reach no further."
+    )
+
+
+class SnapshotSettings(Section):
+    """The snapshots of the cards' state, which partitions start from."""
+
+    root: str | None = Field(
+        default=None,
+        description="A folder or a URL such as `s3://bucket/snapshots`; `snapshots` in `data_dir` by default.",
+    )
+    storage_options: dict[str, SecretStr] = Field(
+        default_factory=dict, description="What the object store wants to be told, such as `aws_region`."
     )
 
 
@@ -193,6 +212,14 @@ class WebhookSettings(Section):
         return self
 
 
+class RelaySettings(Section):
+    """Messages to others, in the database."""
+
+    keep_days: int = Field(
+        default=7, ge=1, description="Days for which a message stays after all its destinations are done with it."
+    )
+
+
 class MonitoringSettings(Section):
     """The worker's own small HTTP server: metrics and probes. It has no authentication: keep it off public networks."""
 
@@ -223,9 +250,11 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     stream: StreamSettings = StreamSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
     policy: PolicySettings = PolicySettings()
     api: ApiSettings = ApiSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    relay: RelaySettings = RelaySettings()
     monitoring: MonitoringSettings = MonitoringSettings()
 
     @model_validator(mode="after")
@@ -244,6 +273,11 @@ class Settings(BaseSettings):
     def snapshots_dir(self) -> Path:
         """Folder of the state snapshots."""
         return self.data_dir / "snapshots"
+
+    @property
+    def snapshots_root(self) -> str:
+        """Folder or URL of the state snapshots."""
+        return self.snapshots.root or str(self.data_dir / "snapshots")
 
     @property
     def archive_root(self) -> str:

@@ -9,21 +9,18 @@ import numpy as np
 from fraud.codes import MCC_GROUPS, country_alpha_2
 from fraud.transactions import FIELD_BY_NAME
 from models.card_state import APPROVED, DECLINED, RING_SIZE
-from models.state import CardStates
 
 _CHANNELS = FIELD_BY_NAME["channel"].values
 
 
-def recent_events(states: CardStates, slot: int, until_at: int | None = None) -> list[dict[str, Any]]:
+def recent_events(record: np.void, until_at: int | None = None) -> list[dict[str, Any]]:
     """The card's kept events in log order, oldest first, as plain data for JSON; what is unknown is None.
 
     Args:
-        states: the states that the card is in.
-        slot: the card's slot there.
+        record: the card's record of `CARD_STATE`.
         until_at: leave out events later than this, epoch milliseconds; the state may already be past the transaction
             that is to be explained.
     """
-    record = states.records[slot]
     used = int(record["ring_used"])
     oldest = int(record["ring_next"]) - used
     order = [(oldest + step) % RING_SIZE for step in range(used)]

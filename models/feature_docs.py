@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from models.card_state import CARD_STATE, COUNTRIES, DAY_BUCKETS, MERCHANTS, RING_SIZE
-from models.feature_table import DAY_MS, FEATURES, HALF_LIFE_MS, Feature
+from models.feature_table import DAY_MS, FEATURES, HABIT_MS, HALF_LIFE_MS, HOUR_MS, Feature
 from models.features import SMALL_AMOUNT_MINOR
 
 FILE: Final = Path("docs") / "features.md"
@@ -38,6 +38,11 @@ over the transactions in log order. Each is a 32-bit number, and NaN where it ca
 - **Late events.** An event older than one already seen is taken in log order. Its windows are taken at its own time, so
   it does not see what happened after it. It then counts as the newest of the recent events, on its own day if that day
   is still kept, and is learnt without decay.
+- **Not evaluable without history.** While a deployment's history does not reach back as far as a feature looks, the
+  feature is NaN for every card (column *history*): a count over 30 days says nothing on the fifth day, and every
+  merchant is new to a card of which nothing is known. Habits and novelty need {HABIT_MS // DAY_MS} days. Import your
+  own files (`mimamori archive import`) and nothing has to be waited for. A card that is new to a deployment with
+  history is new, and its features are evaluable.
 - **Small** is an account verification, or an amount up to {SMALL_AMOUNT_MINOR} minor units (a setting of the model).
 
 State is strictly per card: one record of {CARD_STATE.itemsize:,} bytes. Nothing depends on how the log is cut into
@@ -50,14 +55,22 @@ def render() -> str:
     parts = [_HEAD]
     for family, features in groupby(FEATURES, key=lambda feature: feature.family):
         parts.append(
-            f"\n## {family.capitalize()}\n\n| feature | meaning | unit | window | NaN when |\n|---|---|---|---|---|\n"
+            f"\n## {family.capitalize()}\n\n"
+            "| feature | meaning | unit | window | history | NaN when |\n|---|---|---|---|---|---|\n"
         )
         parts += [_row(feature) for feature in features]
     return "".join(parts)
 
 
 def _row(feature: Feature) -> str:
-    return f"| `{feature.name}` | {feature.meaning} | {feature.unit} | {feature.window} | {feature.missing} |\n"
+    cells = (feature.meaning, feature.unit, feature.window, _history(feature.reach_ms), feature.missing)
+    return f"| `{feature.name}` | {' | '.join(cells)} |\n"
+
+
+def _history(reach_ms: int) -> str:
+    if reach_ms == 0:
+        return "none"
+    return f"{reach_ms // HOUR_MS} h" if reach_ms < DAY_MS else f"{reach_ms // DAY_MS} d"
 
 
 if __name__ == "__main__":

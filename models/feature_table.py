@@ -19,6 +19,22 @@ JUMP_MS: Final = 6 * HOUR_MS
 PRIOR_VARIANCE: Final = 1.0
 # The usual hours start as if one event had been spread evenly over the day.
 PRIOR_HOURS: Final = 1.0
+# With less history than this, "new to the card" and "unlike the card" would say more about the history.
+HABIT_MS: Final = 30 * DAY_MS
+
+# How far back a window looks. A feature is not evaluable for events before history reaches back so far. What is not
+# here looks at the event itself, or says by itself that there was nothing before.
+_REACH_MS: Final = {
+    "1 hour": HOUR_MS,
+    "6 hours": JUMP_MS,
+    "24 hours": DAY_MS,
+    "7 local days": 7 * DAY_MS,
+    "30 local days": 30 * DAY_MS,
+    "long run": HABIT_MS,
+    "remembered merchants": HABIT_MS,
+    "remembered countries": HABIT_MS,
+    "all": HABIT_MS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,13 @@ class Feature:
     window: str = "this event"
     missing: str = "never"
     revision: int = 1
+    rests_on: str | None = None  # a longer window than its own
+
+    @property
+    def reach_ms(self) -> int:
+        """How much history it needs to say anything of a card, milliseconds; 0 is none."""
+        own = _REACH_MS.get(self.window, 0)
+        return own if self.rests_on is None else own + _REACH_MS[self.rests_on]
 
 
 _NO_HISTORY = "no counted event before"
@@ -95,7 +118,14 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("small_1h", "testing", "account verifications, and amounts within the small limit", "events", "1 hour"),
     Feature("small_24h", "testing", "account verifications, and amounts within the small limit", "events", "24 hours"),
     Feature("merchants_24h", "novelty", "distinct merchants", "merchants", "24 hours"),
-    Feature("new_merchants_24h", "novelty", "distinct merchants that were new then", "merchants", "24 hours"),
+    Feature(
+        "new_merchants_24h",
+        "novelty",
+        "distinct merchants that were new then",
+        "merchants",
+        "24 hours",
+        rests_on="remembered merchants",
+    ),
     Feature(
         "merchant_new",
         "novelty",

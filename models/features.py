@@ -38,6 +38,8 @@ __all__ = [
 
 Features = NDArray[np.float32]
 
+_REACHES_MS: Final = np.array([feature.reach_ms for feature in FEATURES], np.int64)
+
 # About 2 units of a currency with decimals, 200 yen: what a thief tries a number with.
 SMALL_AMOUNT_MINOR: Final = 200
 
@@ -49,6 +51,7 @@ def compute_features(
     home_country: int,
     timezone: str,
     small_amount_minor: int = SMALL_AMOUNT_MINOR,
+    history_from: int | None = None,
 ) -> Features:
     """Features of n transactions in log order; `states` is moved past them.
 
@@ -58,6 +61,8 @@ def compute_features(
         home_country: ISO 3166 number of the portfolio's country.
         timezone: IANA name of the portfolio's time zone, for hours and days.
         small_amount_minor: largest amount that counts as small, minor units of the portfolio's currency.
+        history_from: since when there is history of all cards, epoch milliseconds UTC; a feature that looks further
+            back is not evaluable. None: history reaches back as far as any feature looks.
 
     Returns:
         (n, F) float32, C-contiguous, one column a `FEATURES` entry; NaN where a feature cannot be evaluated.
@@ -66,9 +71,21 @@ def compute_features(
     settings["home_country"], settings["small_amount"] = home_country, small_amount_minor
     packed = pack_events(columns, timezone)
     slots = states.slots(columns["card_key"])
+    states.touch(slots)
     rows = np.empty(len(columns), FEATURE_ROW)
     _run(states.records, slots, packed, rows, settings)
-    return rows.view(np.float32).reshape(len(columns), len(FEATURE_NAMES))
+    features = rows.view(np.float32).reshape(len(columns), len(FEATURE_NAMES))
+    if history_from is not None:
+        _hide_short_history(features, columns["occurred_at"] - history_from)
+    return features
+
+
+def _hide_short_history(features: Features, reach: NDArray[np.int64]) -> None:
+    """NaN in (n, F) features that look further back than (n,) `reach`, milliseconds from history's start."""
+    short = np.flatnonzero(reach < _REACHES_MS.max())
+    if short.size:
+        hidden = (reach[short, np.newaxis] < _REACHES_MS) & (_REACHES_MS > 0)
+        features[short] = np.where(hidden, np.float32(np.nan), features[short])
 
 
 def as_columns(features: Features) -> dict[str, NDArray[np.float32]]:

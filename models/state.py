@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud.errors import MimamoriError
-from models.card_state import CARD_STATE, STATE_SCHEMA_DIGEST, STATE_VERSION
+from models.card_state import CARD_STATE, STATE_VERSION
 from models.files import replacing
 from models.key_index import KeyIndex, Keys, Slots
+from models.state_file import StateFileError, packed, unpacked
+
+__all__ = ["CardStates", "Records", "StateFileError"]
 
 Records = NDArray[np.void]
 
 _SMALLEST = 1_024  # records of a new store
-_FILE_FORMAT = 1
-
-
-class StateFileError(MimamoriError):
-    """A file of card states is damaged, or was written for another layout of the state."""
-
-    code = "STATE_FILE"
+_READ_BYTES = 4 * 1024 * 1024
 
 
 class CardStates:
@@ -39,6 +32,8 @@ class CardStates:
     def __init__(self) -> None:
         self._index = KeyIndex()
         self._records: Records = np.zeros(_SMALLEST, CARD_STATE)
+        self._keys: Keys = np.zeros(_SMALLEST, np.uint64)
+        self._changed = np.zeros(_SMALLEST, np.bool_)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -51,18 +46,42 @@ class CardStates:
     @property
     def keys(self) -> Keys:
         """(len,) card keys, one a slot; a new array."""
-        return self._index.keys()
+        return self._keys[: len(self)].copy()
 
     def slots(self, card_keys: Keys, create: bool = True) -> Slots:
         """(n,) slots of (n,) card keys. A card without state gets an empty record, or -1 where `create` is false."""
         before = len(self)
         slots = self._index.slots(card_keys, create=create)
-        if len(self) > self._records.size:
-            larger = np.zeros(1 << (len(self) - 1).bit_length(), CARD_STATE)
-            larger[:before] = self._records[:before]
-            self._records = larger
-        self._records["version"][before : len(self)] = STATE_VERSION
+        if len(self) > before:
+            self._reserve(len(self))
+            new = slots >= before
+            self._keys[slots[new]] = card_keys[new]
+            self._records["version"][before : len(self)] = STATE_VERSION
         return slots
+
+    def touch(self, slots: Slots) -> None:
+        """Mark records as changed, for the next `take_changed`."""
+        self._changed[slots] = True
+
+    @property
+    def changed(self) -> int:
+        """Records marked as changed since the last `take_changed`."""
+        return int(np.count_nonzero(self._changed[: len(self)]))
+
+    def take_changed(self) -> tuple[Keys, Records]:
+        """Keys and a copy of the records that were marked since the last call; nothing is marked afterwards."""
+        slots = np.flatnonzero(self._changed[: len(self)])
+        self._changed[slots] = False
+        return self._keys[slots], self._records[slots]
+
+    def put(self, card_keys: Keys, records: Records) -> None:
+        """Set the records of some cards, each there once; they are not marked as changed."""
+        first = len(self)
+        slots = self.slots(card_keys)
+        if len(slots) and slots[0] == first and slots[-1] == first + len(slots) - 1:
+            self._records[first : first + len(slots)] = records  # all new: one copy without an index
+        else:
+            self._records[slots] = records
 
     def copy(self) -> CardStates:
         """An independent copy."""
@@ -76,10 +95,9 @@ class CardStates:
 
     def save(self, path: Path) -> None:
         """Write everything to one file, which appears whole or not at all."""
-        keys, records = self.keys, self.records
-        header = {"format": _FILE_FORMAT, "state_schema": STATE_SCHEMA_DIGEST, "sha256": _digest(keys, records)}
         with replacing(path) as file:
-            np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), keys=keys, records=records)
+            for piece in packed(self.keys, self.records):
+                file.write(piece)
 
     @classmethod
     def load(cls, path: Path) -> CardStates:
@@ -89,40 +107,29 @@ class CardStates:
             StateFileError: the file is missing, damaged, or of another state layout; the message says which.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                header: Any = json.loads(arrays["header"].tobytes())
-                _check_schema(header)
-                keys, records = arrays["keys"], arrays["records"]
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            with path.open("rb") as file:
+                keys, records, _ = unpacked(iter(lambda: file.read(_READ_BYTES), b""), path.name)
+        except OSError as error:
             message = f"state file {path.name} cannot be read: {type(error).__name__}"
             raise StateFileError(message) from error
-        if records.dtype != CARD_STATE or keys.dtype != np.uint64 or keys.shape != records.shape or keys.ndim != 1:
-            message = f"state file {path.name} holds arrays of another shape"
-            raise StateFileError(message)
-        if _digest(keys, records) != header.get("sha256"):
-            message = f"state file {path.name} is damaged: its content does not have the recorded SHA-256"
-            raise StateFileError(message)
         return _restored(keys, records)
+
+    def _reserve(self, size: int) -> None:
+        if size <= self._records.size:
+            return
+        room = 1 << (size - 1).bit_length()
+        self._records = _enlarged(self._records, room)
+        self._keys = _enlarged(self._keys, room)
+        self._changed = _enlarged(self._changed, room)
+
+
+def _enlarged(array: NDArray[Any], room: int) -> NDArray[Any]:
+    larger = np.zeros(room, array.dtype)
+    larger[: array.size] = array
+    return larger
 
 
 def _restored(keys: Keys, records: Records) -> CardStates:
     states = CardStates()
-    slots = states.slots(keys)
-    states.records[slots] = records
+    states.put(keys, records)
     return states
-
-
-def _digest(keys: Keys, records: Records) -> str:
-    digest = hashlib.sha256(keys.tobytes())
-    digest.update(np.ascontiguousarray(records).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _check_schema(header: Any) -> None:
-    if (
-        not isinstance(header, dict)
-        or header.get("format") != _FILE_FORMAT
-        or header.get("state_schema") != STATE_SCHEMA_DIGEST
-    ):
-        message = "the state file was written for another layout of the card state; rebuild the state from the archive"
-        raise StateFileError(message)

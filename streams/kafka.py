@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import KafkaNetSocket
 
 from fraud.errors import ConfigurationError, UnavailableError
 from fraud.settings import KafkaSettings
@@ -35,28 +38,44 @@ def connection_options(settings: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+class _DirectSocket(KafkaNetSocket):  # type: ignore[misc]
+    """Connections as the client makes them, except that a socket is closed when nothing comes of it.
+
+    kafka-python 3.0.12 drops the socket of a connection that is refused, times out, or is given up by `close()`: it
+    stays open until it is collected as garbage. The client chooses how it connects by the scheme of `proxy_url`.
+    """
+
+    SCHEMES = ("direct",)
+
+    async def sock_connect(self, net: Any, sock: socket.socket, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        try:
+            return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
+        except BaseException:
+            sock.close()
+            raise
+
+
 def make_consumer(settings: KafkaSettings, max_poll_records: int) -> KafkaConsumer:
     """A consumer of the worker's group.
 
     There are no deserializers: an exception inside one makes `poll()` spin for ever. `auto_offset_reset` is "none":
     where reading starts is decided by the position in the database, never by the broker.
     """
-    consumer = _reachable(
-        lambda: KafkaConsumer(
-            **connection_options(settings),
-            group_id=settings.group_id,
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            allow_auto_create_topics=False,
-            isolation_level="read_committed",
-            max_poll_records=max_poll_records,
-            max_poll_interval_ms=settings.max_poll_interval_ms,
-            session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=min(3_000, settings.session_timeout_ms // 3),
-            fetch_max_wait_ms=50,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-            metrics_enabled=False,
-        )
+    consumer = _connected(
+        KafkaConsumer,
+        **connection_options(settings),
+        group_id=settings.group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        allow_auto_create_topics=False,
+        isolation_level="read_committed",
+        max_poll_records=max_poll_records,
+        max_poll_interval_ms=settings.max_poll_interval_ms,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=min(3_000, settings.session_timeout_ms // 3),
+        fetch_max_wait_ms=50,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        metrics_enabled=False,
     )
     _finish_what_is_begun(consumer)
     return consumer
@@ -76,16 +95,14 @@ def _finish_what_is_begun(consumer: KafkaConsumer) -> None:
 
 def make_producer(settings: KafkaSettings) -> KafkaProducer:
     """An idempotent producer with acknowledgements from all in-sync replicas."""
-    return _reachable(
-        lambda: KafkaProducer(
-            **connection_options(settings), compression_type="lz4", linger_ms=20, batch_size=256 * 1024
-        )
+    return _connected(
+        KafkaProducer, **connection_options(settings), compression_type="lz4", linger_ms=20, batch_size=256 * 1024
     )
 
 
 def make_admin(settings: KafkaSettings) -> KafkaAdminClient:
     """An administration client."""
-    return _reachable(lambda: KafkaAdminClient(**connection_options(settings)))
+    return _connected(KafkaAdminClient, **connection_options(settings))
 
 
 def create_topics(settings: KafkaSettings, topics: dict[str, int] | None = None) -> dict[str, bool]:
@@ -121,9 +138,18 @@ def topic_id(settings: KafkaSettings, topic: str) -> str:
     return str(described[0]["topic_id"])
 
 
-def _reachable(make: Any) -> Any:
+def _connected(make: Any, **options: Any) -> Any:
+    """A client that has reached a broker. One that cannot leaves nothing behind: no thread and no socket."""
+    opened: list[Any] = []
+
+    def open_client(**config: Any) -> Any:
+        opened.append(KafkaNetClient(**{**config, "proxy_url": "direct://"}))
+        return opened[-1]
+
     try:
-        return make()
+        return make(kafka_client=open_client, **options)
     except KafkaError as error:
+        for client in opened:  # the constructor has raised, so that there is nothing else to close it by
+            client.close()
         message = f"no Kafka broker answers at kafka.bootstrap_servers ({type(error).__name__})"
         raise UnavailableError(message) from error

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from fraud.store.records import PartitionEffects
 from streams.metrics import Metrics
@@ -51,6 +52,15 @@ class WorkerObserver:
     def checkpointed(self, partition: int) -> None:
         """A checkpoint of a partition was registered."""
 
+    def replaying(self, partition: int, records_left: int) -> None:
+        """A partition's silent replay has so many offsets to go."""
+
+    def archived(self, rows: int, seconds: float) -> None:
+        """So many rows were appended to the archive. Called on the checkpoint's thread."""
+
+    def checkpoint_failed(self, step: Literal["archive", "snapshot"]) -> None:
+        """A checkpoint could not be written and is tried again, from this step. Called on the checkpoint's thread."""
+
     def model(self, digest: str | None, *, self_test_passed: bool) -> None:
         """The model that scores (None: rules and exposure alone), and whether its golden vectors came out."""
 
@@ -77,6 +87,8 @@ class MetricsObserver(WorkerObserver):
         self._last_beat = self._last_poll = monotonic()
         self._partitions: dict[int, bool] = {}  # partition to whether it is ready
         self._model_passed = False
+        self._unsaved_since: dict[int, float] = {}  # partition to its first commit that no checkpoint holds
+        metrics.set("mimamori_started_at_seconds", time.time())
         metrics.follow("mimamori_poll_age_seconds", lambda: self._monotonic() - self._last_poll)
 
     def live(self) -> bool:
@@ -113,6 +125,7 @@ class MetricsObserver(WorkerObserver):
         metrics.observe("mimamori_commit_seconds", seconds)
         classes: Counter[str] = Counter()
         for item in effects:
+            self._unsaved_since.setdefault(item.key.partition, self._monotonic())
             metrics.add("mimamori_scored_total", item.counters.processed)
             metrics.add("mimamori_matched_total", item.counters.matched)
             metrics.add("mimamori_detected_total", item.counters.detected)
@@ -129,14 +142,22 @@ class MetricsObserver(WorkerObserver):
     def assigned(self, partition: int) -> None:
         self.metrics.add("mimamori_rebalances_total")
         self._place(partition, ready=False)
+        # From the first moment, so that a checkpoint that is never written is seen too.
+        self._unsaved_since.pop(partition, None)
+        self.metrics.follow("mimamori_checkpoint_age_seconds", lambda: self._unsaved(partition), partition=partition)
+
+    def replaying(self, partition: int, records_left: int) -> None:
+        self.metrics.set("mimamori_replay_left_records", records_left, partition=partition)
 
     def ready(self, partition: int) -> None:
         self._place(partition, ready=True)
+        self.metrics.set("mimamori_replay_left_records", 0, partition=partition)
 
     def revoked(self, partition: int) -> None:
         self.metrics.add("mimamori_rebalances_total")
         with self._lock:
             self._partitions.pop(partition, None)
+        self._unsaved_since.pop(partition, None)
         self.metrics.forget("partition", partition)
         self._count_partitions()
 
@@ -149,8 +170,15 @@ class MetricsObserver(WorkerObserver):
         self.metrics.set("mimamori_state_bytes", size, partition=partition)
 
     def checkpointed(self, partition: int) -> None:
-        at = self._monotonic()
-        self.metrics.follow("mimamori_checkpoint_age_seconds", lambda: self._monotonic() - at, partition=partition)
+        self._unsaved_since.pop(partition, None)
+        self.metrics.add("mimamori_checkpoints_total")
+
+    def archived(self, rows: int, seconds: float) -> None:
+        self.metrics.add("mimamori_archived_rows_total", rows)
+        self.metrics.observe("mimamori_archive_seconds", seconds)
+
+    def checkpoint_failed(self, step: Literal["archive", "snapshot"]) -> None:
+        self.metrics.add("mimamori_checkpoint_failures_total", step=step)
 
     def model(self, digest: str | None, *, self_test_passed: bool) -> None:
         self._model_passed = self_test_passed
@@ -159,6 +187,10 @@ class MetricsObserver(WorkerObserver):
 
     def reference(self, reference_set_id: int) -> None:
         self.metrics.set("mimamori_reference_set_id", reference_set_id)
+
+    def _unsaved(self, partition: int) -> float:
+        since = self._unsaved_since.get(partition)
+        return 0.0 if since is None else self._monotonic() - since
 
     def _place(self, partition: int, *, ready: bool) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ reference set the effects are a function of the log alone, wherever the batches 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraud.codes import country_numbers
-from fraud.policy import Decision, Policy, ScoredBatch, decide
+from fraud.policy import Decision, Policy, QuietPatterns, ScoredBatch, decide
 from fraud.settings import Settings
 from fraud.store.records import (
     Counters,
@@ -27,9 +27,10 @@ from fraud.store.records import (
 )
 from fraud.transactions import Columns
 from models.evidence import recent_events
-from models.features import as_columns, compute_features, feature_digest
+from models.features import Features, as_columns, compute_features, feature_digest
 from models.scoring import Scorer
-from models.state import CardStates
+from models.state import CardStates, Records
+from streams.archive.rows import ArchiveRows
 from streams.dead_letters import DeadLetter
 from streams.dedupe import DedupeWindow, Verdict
 from streams.exposure_index import ExposureIndex, RowMatch
@@ -58,7 +59,15 @@ class ReferenceSet:
     exposure: ExposureIndex
     policy: Policy
     scorer: Scorer | None
-    quiet: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    quiet: QuietPatterns = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What came of a batch on one partition: its effects, and its rows for the archive once those are committed."""
+
+    effects: PartitionEffects
+    archive_rows: ArchiveRows
 
 
 class Pipeline:
@@ -71,29 +80,49 @@ class Pipeline:
         self._stream_clock = settings.clock == "stream"
         self._case_due_ms = settings.policy.case_due_hours * 3_600_000
 
-    def replay(self, state: PartitionState, records: Sequence[RawRecord], skip: frozenset[int], now: int) -> None:
-        """Move state over records whose effects are committed. What was dead-lettered then is not judged anew."""
+    def replay(
+        self,
+        state: PartitionState,
+        records: Sequence[RawRecord],
+        skip: frozenset[int],
+        reference: ReferenceSet | None,
+        now: int,
+    ) -> ArchiveRows | None:
+        """Move state over records whose effects are committed. What was dead-lettered then is not judged anew.
+
+        Under the `reference` that they were decided under they give the archive's rows again; None where those are
+        archived already.
+        """
         wanted = [record for record in records if record.offset not in skip]
         decoded = self._decoder.decode(wanted, now)
         fresh, _ = self._fresh(state, decoded, wanted)
-        self._features(state, decoded.columns.take(fresh))
+        columns = decoded.columns.take(fresh)
+        features = self._features(state, columns)
         state.next_offset = records[-1].offset + 1
+        state.logged_at = records[-1].timestamp
+        if reference is None:
+            return None
+        scores = self._score(features, reference.scorer)
+        tier = reference.exposure.match(columns)[0].tier
+        return _archive_rows(decoded, fresh, columns, features, scores, tier, reference)
 
     def process(
         self, state: PartitionState, records: Sequence[RawRecord], reference: ReferenceSet, now: int
-    ) -> PartitionEffects:
+    ) -> Processed:
         """The effects of a batch. State moves on; the effects are computed once and retried as they are."""
         decoded = self._decoder.decode(records, now)
         fresh, verdicts = self._fresh(state, decoded, records)
         columns = decoded.columns.take(fresh)
         offsets = decoded.offsets[fresh]
         exposure, matches = reference.exposure.match(columns)
+        slots = state.cards.slots(columns["card_key"])
+        before = state.cards.records[slots]  # a copy
         features = self._features(state, columns)
         probability, anomaly = self._score(features, reference.scorer)
         batch = ScoredBatch(columns, as_columns(features), probability, anomaly, exposure)
         decisions = decide(batch, reference.policy, reference.quiet)
         detections = [
-            self._detection(state, decision, batch, features, offsets, reference, now) for decision in decisions
+            self._detection(decision, batch, before, features, offsets, reference, now) for decision in decisions
         ]
         dead_letters = [
             *(_dead_letter(item, reference.exposure) for item in decoded.dead_letters),
@@ -123,7 +152,8 @@ class Pipeline:
         )
         state.next_offset = effects.next_offset
         state.logged_at = records[-1].timestamp
-        return effects
+        rows = _archive_rows(decoded, fresh, columns, features, (probability, anomaly), exposure.tier, reference)
+        return Processed(effects, rows)
 
     def _fresh(
         self, state: PartitionState, decoded: DecodedBatch, records: Sequence[RawRecord]
@@ -146,9 +176,9 @@ class Pipeline:
 
     def _detection(
         self,
-        state: PartitionState,
         decision: Decision,
         batch: ScoredBatch,
+        before: Records,
         features: NDArray[np.float32],
         offsets: NDArray[np.int64],
         reference: ReferenceSet,
@@ -160,8 +190,7 @@ class Pipeline:
         occurred_at = int(columns["occurred_at"][row])
         detected_at = occurred_at if self._stream_clock else now
         vector = np.ascontiguousarray(features[row], dtype="<f4")
-        slot = int(state.cards.slots(columns["card_key"][row : row + 1], create=False)[0])
-        earlier = recent_events(state.cards, slot, until_at=occurred_at - 1)
+        earlier = recent_events(self._record_at(row, columns, before), until_at=occurred_at - 1)
         card_ref = columns["card_ref"][row]
         return DetectionRecord(
             detection_id=detection_id(event_id, "LIVE"),
@@ -187,7 +216,19 @@ class Pipeline:
             model_digest=reference.scorer.digest if reference.scorer else None,
             offset=int(offsets[row]),
             due_at=detected_at + self._case_due_ms,
+            fraud_probability=decision.fraud_probability,
         )
+
+    def _record_at(self, row: int, columns: Columns, before: Records) -> np.void:
+        """A card's record as it was just before one of its rows, wherever the batch begins."""
+        card_key = columns["card_key"]
+        of_card = np.flatnonzero(card_key[:row] == card_key[row])
+        if not len(of_card):
+            return before[row]
+        cards = CardStates()
+        cards.put(card_key[row : row + 1], before[row : row + 1])
+        compute_features(columns.take(of_card), cards, home_country=self._home_country, timezone=self._timezone)
+        return cards.records[0]
 
     def _quarantined(
         self,
@@ -222,6 +263,27 @@ class Pipeline:
 def _values(records: Sequence[RawRecord]) -> dict[int, bytes]:
     """The payload at each offset; no payload counts as an empty one."""
     return {record.offset: record.value or b"" for record in records}
+
+
+def _archive_rows(
+    decoded: DecodedBatch,
+    fresh: NDArray[np.bool_],
+    columns: Columns,
+    features: Features,
+    scores: tuple[NDArray[np.float32], NDArray[np.float32]],
+    tier: NDArray[np.int8],
+    reference: ReferenceSet,
+) -> ArchiveRows:
+    return ArchiveRows(
+        columns=columns,
+        offsets=decoded.offsets[fresh],
+        logged_at=decoded.logged_at[fresh],
+        probability=scores[0],
+        anomaly=scores[1],
+        tiers=tier,
+        digests=feature_digest(features),
+        reference_set_ids=np.full(len(columns), reference.reference_set_id, np.int64),
+    )
 
 
 def detection_id(event_id: str, origin: str) -> str:

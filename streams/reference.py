@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
 
 import structlog
 from sqlalchemy import Engine
@@ -10,10 +13,10 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from fraud.clock import SystemClock
 from fraud.policy import Policy
-from fraud.store.cases import quiet_patterns
 from fraud.store.database import read, write
-from fraud.store.exposure import exposure_changes, exposure_version
-from fraud.store.operations import ensure_reference_set
+from fraud.store.exposure import exposure_changes, exposure_version, exposures_before
+from fraud.store.labels import quiet_patterns
+from fraud.store.operations import ensure_reference_set, reference_set_content
 from models.scoring import Scorer
 from streams.exposure_index import ExposureIndex
 from streams.pipeline import ReferenceSet
@@ -25,54 +28,89 @@ _LOOK_SECONDS = 1.0
 
 
 class References:
-    """Keeps the current reference set; looks for changed exposures once a second, between batches."""
+    """Keeps the current reference set; looks for a new exposure version once a second, between batches.
 
-    def __init__(self, engine: Engine, policy: Policy, scorer: Scorer | None) -> None:
+    Args:
+        engine: the database.
+        policy: the policy in force.
+        scorer: the model that scores; None for rules and exposure alone.
+        load_scorer: gives an earlier model by its digest, for silent replay.
+
+    """
+
+    def __init__(
+        self, engine: Engine, policy: Policy, scorer: Scorer | None, load_scorer: Callable[[str], Scorer]
+    ) -> None:
         self._engine = engine
         self._policy = policy
         self._scorer = scorer
+        self._load_scorer = load_scorer
         self._current: ReferenceSet | None = None
         self._next_look = 0.0
 
     def current(self) -> ReferenceSet:
-        """The reference set for the next batch."""
+        """The reference set for the next batch. While the database is away the set stays as it is."""
         if self._current is None or time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _LOOK_SECONDS
-            self._current = self._look_if_possible(self._current)
+            try:
+                return self.refresh()
+            except (OperationalError, InterfaceError) as error:
+                if self._current is None:
+                    raise
+                self._next_look = time.monotonic() + _LOOK_SECONDS
+                log.warning("the reference set cannot be looked up; keeping it", error=type(error).__name__)
         return self._current
 
-    def _look_if_possible(self, before: ReferenceSet | None) -> ReferenceSet:
-        """While the database is away the set stays as it is: nothing can be committed under it anyway."""
-        try:
-            return self._look(before)
-        except (OperationalError, InterfaceError) as error:
-            if before is None:
-                raise
-            log.warning("the reference set cannot be looked up; keeping it", error=type(error).__name__)
-            return before
+    def refresh(self) -> ReferenceSet:
+        """Look now: afterwards the set is at least as new as any that was recorded before the call."""
+        self._current = self._look(self._current)
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        return self._current
+
+    def recorded(self, reference_set_id: int) -> ReferenceSet:
+        """A set as it was recorded, for scoring a record again as it was scored. Its policy and quiet are the current
+        ones: nothing is decided in a replay.
+
+        `NotFoundError` for a set that was never recorded; `ModelBundleError` when its model is no longer there.
+        """
+        current = self._current or self.refresh()
+        if reference_set_id == current.reference_set_id:
+            return current
+        with read(self._engine) as connection:
+            content = reference_set_content(connection, reference_set_id)
+            exposure = current.exposure
+            if content["exposure_version"] != exposure.version:
+                version = int(content["exposure_version"])
+                exposure = exposure.apply(exposures_before(connection, version), version)
+        return ReferenceSet(reference_set_id, exposure, self._policy, self._scorer_of(content["model_digest"]))
+
+    def _scorer_of(self, digest: str | None) -> Scorer | None:
+        if digest is None:
+            return None
+        if self._scorer is not None and self._scorer.digest == digest:
+            return self._scorer
+        return self._load_scorer(digest)
 
     def _look(self, before: ReferenceSet | None) -> ReferenceSet:
-        now = int(SystemClock().now().timestamp() * 1000)
+        index = before.exposure if before is not None else ExposureIndex()
         with read(self._engine) as connection:
             version = exposure_version(connection)
-            quiet = {ref: frozenset(codes) for ref, codes in quiet_patterns(connection, now).items()}
-            if before is not None and before.exposure.version == version:
-                if quiet == before.quiet:
-                    return before
-                return ReferenceSet(before.reference_set_id, before.exposure, self._policy, self._scorer, quiet)
-            index = before.exposure if before is not None else ExposureIndex()
+            if before is not None and index.version == version:
+                return before
             index = index.apply(exposure_changes(connection, index.version), version)
-        reference_set_id = self._register(index.version, now)
+            quiet = quiet_patterns(connection, version)
+        reference_set_id = self._register(index.version)
         log.info("reference set", reference_set=reference_set_id, exposure_version=version, exposed_cards=len(index))
         return ReferenceSet(reference_set_id, index, self._policy, self._scorer, quiet)
 
-    def _register(self, version: int, now: int) -> int:
+    def _register(self, version: int) -> int:
         digest = self._scorer.digest if self._scorer else None
-        content = {
+        content: dict[str, Any] = {
             "exposure_version": version,
             "model_digest": digest,
             "policy_digest": self._policy.digest,
+            "policy": {**asdict(self._policy), "tier_odds": list(self._policy.tier_odds)},
             "decoder_version": DECODER_VERSION,
         }
+        now = int(SystemClock().now().timestamp() * 1000)
         with write(self._engine) as connection:
             return ensure_reference_set(connection, version, digest, self._policy.digest, DECODER_VERSION, content, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from fraud.store.outbox import (
     abandon_deliveries,
     due_messages,
     postpone_delivery,
+    remove_settled,
     route_messages,
     settle_delivery,
 )
@@ -42,6 +44,9 @@ MESSAGE_ID_HEADER: Final = "message-id"
 _BATCH: Final = 100
 _IDLE_SECONDS: Final = 0.5
 _ACKNOWLEDGED_SECONDS: Final = 30.0
+_REMOVED_AT_ONCE: Final = 1_000
+_REMOVAL_SECONDS: Final = 60.0
+_DAY_MS: Final = 86_400_000
 
 
 class KafkaDestination:
@@ -104,6 +109,7 @@ class Relay:
         destinations: where every message goes; their names differ.
         clock: the machine's time by default.
         chance: spreads the retries.
+        keep_days: for how long messages stay in the database after the last of their destinations was settled.
 
     """
 
@@ -113,8 +119,10 @@ class Relay:
         destinations: Sequence[Destination],
         clock: Clock | None = None,
         chance: random.Random | None = None,
+        keep_days: int = 7,
     ) -> None:
         self._engine = engine
+        self._keep_ms = keep_days * _DAY_MS
         self._destinations = tuple(destinations)
         self._names = [destination.name for destination in destinations]
         self._clock = clock or SystemClock()
@@ -134,8 +142,11 @@ class Relay:
         for thread in threads:
             thread.start()
         try:
+            next_removal = time.monotonic()
             while not stopping.wait(_IDLE_SECONDS):
                 self.route()
+                if time.monotonic() >= next_removal and self.remove_old() < _REMOVED_AT_ONCE:
+                    next_removal = time.monotonic() + _REMOVAL_SECONDS
         finally:
             ended.set()
             for thread in threads:
@@ -148,6 +159,15 @@ class Relay:
                 return route_messages(connection, self._names, self._now(), _BATCH)
         except (OperationalError, InterfaceError) as error:
             log.warning("outbox not read; trying again", error=type(error).__name__)
+            return 0
+
+    def remove_old(self) -> int:
+        """Remove messages that were settled everywhere longer ago than they are kept, 1,000 at once; how many."""
+        try:
+            with write(self._engine) as connection:
+                return remove_settled(connection, self._now() - self._keep_ms, _REMOVED_AT_ONCE)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("old messages not removed; trying again", error=type(error).__name__)
             return 0
 
     def deliver_due(self, destination: Destination) -> bool:
@@ -202,7 +222,8 @@ class Relay:
 def run_relay(context: JobContext) -> bool:
     """The relay as a job that never ends: to Kafka and to the webhooks of the settings."""
     settings = context.settings
-    Relay(context.engine, [KafkaDestination(settings.kafka), *make_webhooks(settings.webhooks)]).run(context.stopping)
+    destinations = [KafkaDestination(settings.kafka), *make_webhooks(settings.webhooks)]
+    Relay(context.engine, destinations, keep_days=settings.relay.keep_days).run(context.stopping)
     return False
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from streams.alerts import ALERTS, render_alert
 from streams.delivery import LONGEST_DELAY_MS
 from streams.jobs import LEASE_MS
-from streams.metrics import METRICS, Metric
+from streams.metric_table import METRICS, Metric
 
 FILE: Final = Path("docs") / "runbook.md"
+
+_ALERTS_PLACE: Final = "<alerts>\n"
 
 _HEAD: Final = f"""\
 # Runbook
 
-<!-- Written by `python -m streams.runbook` from `streams/metrics.py` and `streams/runbook.py`. Change those. -->
+<!-- Written by `python -m streams.runbook` from `streams/metric_table.py`, `streams/alerts.py` and
+`streams/runbook.py`. Change those. -->
 
 What to look at, what it means, and what to do. [Operations](operations.md) says how to set things up.
 
@@ -55,6 +59,9 @@ recorded as the owner: `--force` takes the partition from it, and its late commi
 reads the older ones too. With a file missing or damaged, a restart of that partition fails: bring the file back from
 the backup that belongs to the database.
 
+They lie below `snapshots.root`: a folder, or a bucket of an object store. What a worker that was killed had not
+finished is no object: in a folder it is removed after a day, in a bucket the rule for incomplete uploads removes it.
+
 ## Messages to others
 
 `mimamori jobs run` delivers detections to the topic and to webhooks. Start two: each job has one runner at a time, and
@@ -64,7 +71,8 @@ whom. Clocks of the machines must agree to a few seconds.
 Each message arrives at least once; a receiver drops what it has seen by `Mimamori-Id` (in Kafka: the header
 `message-id`), which never changes. Failed deliveries are tried again, later and later, up to every
 {LONGEST_DELAY_MS // 60_000} minutes, without end: a receiver that comes back gets everything. A destination taken out
-of the settings is given up. A webhook is signed: `Mimamori-Signature` is `v1=` and the hexadecimal HMAC-SHA-256, under
+of the settings is given up. `relay.keep_days` after the last destination is done with a message it is removed from the
+database, given up or delivered; what still waits for anybody stays. A webhook is signed: `Mimamori-Signature` is `v1=` and the hexadecimal HMAC-SHA-256, under
 the shared secret, of `Mimamori-Timestamp` (epoch milliseconds), a full stop and the body as it came. Compare in
 constant time, and refuse timestamps that are more than five minutes off. Redirects are not followed, and only hosts in
 `webhooks.allowed_hosts` are posted to.
@@ -85,6 +93,12 @@ Every change by a person is an entry in `audit_entry`, each with the SHA-256 of 
 database user no right to update or delete there. Who can rewrite the whole table can make a whole new chain: keep the
 last sequence and digest somewhere else once a day, and check with them.
 
+## Alerts
+
+What is worth waking somebody for is marked as a page. The numbers are where to begin; the names of settings are where
+they come from.
+
+{_ALERTS_PLACE}
 ## Metrics
 
 Labels hold partition numbers and words of closed lists; nothing of a card can get into one. Counters of what was done
@@ -94,7 +108,8 @@ count committed batches only, and begin at 0 with the process: the totals are in
 
 def render() -> str:
     """The page."""
-    return "\n".join([_HEAD, *(_section(metric) for metric in METRICS)])
+    head = _HEAD.replace(_ALERTS_PLACE, "\n".join(render_alert(alert) for alert in ALERTS))
+    return "\n".join([head, *(_section(metric) for metric in METRICS)])
 
 
 def _section(metric: Metric) -> str:

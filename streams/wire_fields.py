@@ -41,6 +41,11 @@ def read_column(field: Field, records: Sequence[Mapping[str, Any]]) -> tuple[Col
     return np.array(column, dtype=DTYPES[field.kind]), missing - values.count(_ABSENT) if missing else 0
 
 
+def absent_column(field: Field, n: int) -> Column:
+    """The (n,) column of a field that no record has."""
+    return np.array([None if field.kind in _NONE_KINDS else MISSING] * n, dtype=DTYPES[field.kind])
+
+
 def spelled_column(field: Field, column: Column) -> list[Any]:
     """The (n,) column as the JSON values that `read_column` reads back; None is missing."""
     values: list[Any] = column.tolist()

@@ -36,6 +36,14 @@ def parse_record(value: bytes, max_record_bytes: int) -> dict[str, Any]:
     return fields
 
 
+def parse_number(text: bytes) -> Any:
+    """A number as `parse_record` reads it; None where it is beyond every use. The text must be a JSON number."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return _parse_leniently(text)
+
+
 def _parse_leniently(value: bytes) -> Any:
     """Parse JSON that the fast parser refuses although its grammar is right; ValueError where it is not.
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,30 +23,32 @@ from fraud.clock import SystemClock
 from fraud.errors import ConfigurationError, MimamoriError
 from fraud.settings import Settings
 from fraud.store.database import read, write
-from fraud.store.effects import claim_position, commit_effects, list_positions
-from fraud.store.operations import dead_letter_offsets
+from fraud.store.effects import commit_effects, list_positions
 from fraud.store.position_resets import release_position
-from fraud.store.records import PartitionEffects, PartitionKey
+from fraud.store.records import PartitionEffects
+from streams.archive.writer import ArchiveWriter
 from streams.assignment import Assignments
+from streams.breaker import CircuitBreaker
+from streams.checkpointing import Checkpointer
 from streams.kafka import make_consumer, topic_id
 from streams.observer import WorkerObserver
-from streams.pipeline import PartitionState, Pipeline
+from streams.partitions import Partitions
+from streams.pipeline import Pipeline, Processed
 from streams.reference import References
-from streams.snapshots import load_partition, save_partition
-from streams.watchdog import Watchdog
+from streams.snapshots import Snapshots
+from streams.watchdog import ProgressWatch, Watchdog
 
 log = structlog.get_logger(__name__)
 
 _POLL_MS = 200
 _HINT_SECONDS = 5.0
-_BREAKER_WINDOW = 1_000
-_REPLAY_POLL_RECORDS = 10_000
+_LAST_CHECKPOINT_SECONDS = 12.0  # of the 25 in which a worker ends
 
 
-class CircuitBreakerError(MimamoriError):
-    """So many records cannot be processed that the fault is upstream: stop and page, do not drain the topic."""
+class StalledError(MimamoriError):
+    """A partition has records and does not move: the client gives none of it. Another process may."""
 
-    code = "CIRCUIT_BREAKER"
+    code = "STALLED"
 
 
 class Worker:
@@ -58,6 +59,8 @@ class Worker:
         engine: the database.
         pipeline: the way of a batch.
         references: the current reference set.
+        snapshots: where state comes from and goes.
+        archive: where transactions go.
         observer: told what happens, for metrics and probes.
 
     """
@@ -68,20 +71,24 @@ class Worker:
         engine: Engine,
         pipeline: Pipeline,
         references: References,
+        snapshots: Snapshots,
+        archive: ArchiveWriter,
         observer: WorkerObserver | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._pipeline = pipeline
         self._references = references
+        self._snapshots = snapshots
+        self._archive = archive
         self._observer = observer or WorkerObserver()
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._clock = SystemClock()
         self._stopping = False
-        self._states: dict[TopicPartition, PartitionState] = {}
-        self._recent_refusals: deque[bool] = deque(maxlen=_BREAKER_WINDOW)
+        self._breaker = CircuitBreaker(settings.stream.circuit_breaker_ratio)
+        self._progress = ProgressWatch(settings.stream.stalled_seconds)
         self._next_hint = 0.0
-        self._checkpointed: dict[TopicPartition, tuple[float, int]] = {}  # when, and at which offset
+        self._holding = False  # nothing is taken from the log until a checkpoint is through
 
     def stop(self) -> None:
         """Ask the loop to end after the batch in hand. Safe to call from a signal handler."""
@@ -92,8 +99,22 @@ class Worker:
         kafka = self._settings.kafka
         identity = topic_id(kafka, kafka.transactions_topic)
         self._refuse_recreated_topic(identity)
+        self._checkpointer = Checkpointer(self._settings.stream, self._snapshots, self._archive, self._observer)
         consumer = make_consumer(kafka, self._settings.stream.max_poll_records)
         assignments = Assignments(consumer)
+        self._partitions = Partitions(
+            self._settings,
+            self._engine,
+            consumer,
+            identity,
+            self._owner,
+            self._pipeline,
+            self._references,
+            self._snapshots,
+            self._archive,
+            self._checkpointer,
+            self._observer,
+        )
         try:
             consumer.subscribe([kafka.transactions_topic], listener=assignments)
             log.info("worker started", topic=kafka.transactions_topic, group=kafka.group_id, owner=self._owner)
@@ -101,109 +122,65 @@ class Worker:
                 while not self._stopping:
                     watchdog.beat()
                     self._observer.beat()
-                    self._step(consumer, assignments, identity)
+                    self._step(consumer, assignments)
         finally:
             self._close(consumer)
             log.info("worker stopped", owner=self._owner)
 
-    def _step(self, consumer: KafkaConsumer, assignments: Assignments, identity: str) -> None:
-        polled = consumer.poll(timeout_ms=_POLL_MS)
+    def _step(self, consumer: KafkaConsumer, assignments: Assignments) -> None:
+        partitions = self._partitions
+        polled = consumer.poll(timeout_ms=0 if partitions.is_taking_over else _POLL_MS)
         self._observer.polled(sum(map(len, polled.values())))
         for what, partition in assignments.take():
-            self._give_up(partition)
             polled.pop(partition, None)  # read before the seek to the position, from where it is read again
             if what == "gained":
-                self._observer.assigned(partition.partition)
-                self._states[partition] = self._take_over(consumer, partition, identity)
-                consumer.resume(partition)
-                self._observer.ready(partition.partition)
-        reference = self._references.current()
-        self._observer.reference(reference.reference_set_id)
-        now, started = self._now(), time.monotonic()
-        effects = [
-            self._pipeline.process(self._states[partition], records, reference, now)
-            for partition, records in polled.items()
-            if records and partition in self._states and records[0].offset >= self._states[partition].next_offset
-        ]
-        if effects:
-            self._check_breaker(effects)
-            self._observer.batch(effects, time.monotonic() - started)
-            for item in effects:
-                self._observer.missing(item.missing)
-            started = time.monotonic()
-            fenced = self._commit(consumer, effects)
-            self._drop(fenced)
-            self._observer.committed([item for item in effects if item not in fenced], time.monotonic() - started)
-        self._checkpoint_due()
+                partitions.gain(partition)
+            else:
+                partitions.lose(partition)
+        partitions.advance()
+        self._process(consumer, polled)
+        self._checkpointer.step(partitions.held())
+        self._hold(consumer)
         self._hint(consumer)
 
-    def _take_over(self, consumer: KafkaConsumer, partition: TopicPartition, identity: str) -> PartitionState:
-        """Claim a partition, load its state, and move it silently to the stored position."""
-        kafka = self._settings.kafka
-        key = PartitionKey(kafka.group_id, identity, partition.topic, partition.partition)
-        beginning = consumer.beginning_offsets([partition])[partition]
-        with write(self._engine) as connection:
-            position = claim_position(connection, key, self._owner, self._now(), beginning)
-        if position.next_offset < beginning:
-            message = (
-                f"partition {partition.partition}: the log begins at {beginning}, after the stored position "
-                f"{position.next_offset}; records are lost, and going on needs a decision"
-            )
-            raise ConfigurationError(message)
-        dedupe_window = self._settings.stream.dedupe_window
-        state = load_partition(self._engine, key, position.owner_epoch, position.next_offset, dedupe_window)
-        with read(self._engine) as connection:
-            skip = dead_letter_offsets(connection, key, state.next_offset, position.next_offset)
-        state.next_offset = max(state.next_offset, beginning)
+    def _process(self, consumer: KafkaConsumer, polled: dict[TopicPartition, list[Any]]) -> None:
+        states = self._partitions.states
+        batches = [
+            (states[partition], records)
+            for partition, records in polled.items()
+            if records and partition in states and records[0].offset >= states[partition].next_offset
+        ]
+        if not batches:
+            return
+        reference = self._references.current()
+        self._observer.reference(reference.reference_set_id)
+        now, started = int(self._clock.now().timestamp() * 1000), time.monotonic()
+        processed = [self._pipeline.process(state, records, reference, now) for state, records in batches]
+        effects = [item.effects for item in processed]
+        self._breaker.check(effects)
+        self._observer.batch(effects, time.monotonic() - started)
+        for item in effects:
+            self._observer.missing(item.missing)
         started = time.monotonic()
-        replayed = self._replay(consumer, partition, state, position.next_offset, frozenset(skip))
-        consumer.seek(partition, position.next_offset)
-        state.next_offset = position.next_offset
-        self._checkpointed[partition] = (time.monotonic(), position.next_offset)
-        log.info(
-            "partition taken over",
-            partition=partition.partition,
-            position=position.next_offset,
-            epoch=position.owner_epoch,
-            replayed=replayed,
-            cards=len(state.cards),
-            seconds=round(time.monotonic() - started, 2),
-        )
-        return state
+        fenced = self._commit(consumer, effects)
+        self._keep(processed, fenced)
+        self._observer.committed([item for item in effects if item not in fenced], time.monotonic() - started)
 
-    def _replay(
-        self,
-        consumer: KafkaConsumer,
-        partition: TopicPartition,
-        state: PartitionState,
-        position: int,
-        skip: frozenset[int],
-    ) -> int:
-        """Read from the replay point to the position again, for state only: no effect is repeated.
-
-        It uses a consumer of its own, without a group, so that the group's poll interval is not its limit.
-        """
-        replayed = 0
-        if state.next_offset >= position:
-            return replayed
-        with contextlib.closing(make_consumer(self._settings.kafka, _REPLAY_POLL_RECORDS)) as reader:
-            reader.assign([partition])
-            reader.seek(partition, state.next_offset)
-            while state.next_offset < position and not self._stopping:
-                records = [
-                    record
-                    for record in reader.poll(timeout_ms=_POLL_MS).get(partition, [])
-                    if state.next_offset <= record.offset < position
-                ]
-                if records:
-                    self._pipeline.replay(state, records, skip, self._now())
-                    replayed += len(records)
-                elif reader.position(partition) >= position:
-                    break
-        return replayed
+    def _keep(self, processed: Sequence[Processed], fenced: Sequence[PartitionEffects]) -> None:
+        """What is committed goes to the archive; a fenced partition has moved on without us and is forgotten."""
+        for item in processed:
+            key = item.effects.key
+            if item.effects in fenced:
+                log.warning("partition fenced", partition=key.partition, epoch=item.effects.owner_epoch)
+                self._partitions.drop(TopicPartition(key.topic, key.partition))
+            else:
+                self._checkpointer.add(key, item.archive_rows, item.effects.next_offset - item.effects.expected_offset)
 
     def _commit(self, consumer: KafkaConsumer, effects: Sequence[PartitionEffects]) -> list[PartitionEffects]:
-        """One transaction for the whole micro-batch. While the database is away: hold the batch and stay a member."""
+        """One transaction for the whole micro-batch. While the database is away: hold the batch and stay a member.
+
+        A commit whose answer was lost is tried again like any other: effects that are there already stay as they are.
+        """
         delay = 0.1
         paused: set[TopicPartition] = set()
         while True:
@@ -214,92 +191,54 @@ class Worker:
                 log.warning("commit failed; retrying", error=type(error).__name__, seconds=delay)
                 self._observer.database_retry()
                 if self._stopping:
-                    # Nothing of the batch is in the database; the next owner computes it again from the log.
+                    # Nothing of the batch is in the database, or all of it: the next owner sees which.
                     raise
-                paused = set(consumer.assignment())
+                paused |= set(consumer.assignment()) - set(consumer.paused())
                 consumer.pause(*paused)
                 consumer.poll(timeout_ms=int(delay * 1000))
+                self._observer.beat()
                 delay = min(delay * 2, 5.0)
             else:
                 if paused:
-                    consumer.resume(*(paused & consumer.assignment()))
+                    consumer.resume(*(paused & set(consumer.assignment()) & set(self._partitions.states)))
                 return fenced
 
-    def _drop(self, fenced: Sequence[PartitionEffects]) -> None:
-        """Another worker owns these partitions now: forget their state, it has moved on without us."""
-        for effects in fenced:
-            log.warning("partition fenced", partition=effects.key.partition, epoch=effects.owner_epoch)
-            self._states.pop(TopicPartition(effects.key.topic, effects.key.partition), None)
-            self._observer.revoked(effects.key.partition)
-
-    def _give_up(self, partition: TopicPartition) -> None:
-        """Forget a partition that is no longer ours, and say so in its position, for operators."""
-        state = self._states.pop(partition, None)
-        if state is not None:
-            self._observer.revoked(partition.partition)
-            self._checkpoint(partition, state)
-            with contextlib.suppress(OperationalError, InterfaceError), write(self._engine) as connection:
-                release_position(connection, state.key, state.owner_epoch, self._now())
-
-    def _checkpoint_due(self) -> None:
-        """Write at most one snapshot a round, of a partition that has moved since its last one."""
-        for partition, state in self._states.items():
-            last, offset = self._checkpointed[partition]
-            waited = time.monotonic() - last >= self._settings.stream.checkpoint_seconds
-            if state.next_offset > offset and waited:
-                self._checkpoint(partition, state)
-                return
-
-    def _checkpoint(self, partition: TopicPartition, state: PartitionState) -> None:
-        """A snapshot only shortens the next start: when it cannot be written now, the stream goes on without."""
-        keep = self._settings.stream.checkpoints_kept
-        folder = self._settings.snapshots_dir
-        if self._checkpointed.get(partition, (0.0, -1))[1] == state.next_offset:
-            return
-        try:
-            registered = save_partition(self._engine, folder, state, self._now(), keep)
-        except (OSError, OperationalError, InterfaceError) as error:
-            log.warning("snapshot not written", partition=partition.partition, error=type(error).__name__)
-            registered = False
-        self._checkpointed[partition] = (time.monotonic(), state.next_offset)
-        if registered:
-            self._observer.checkpointed(partition.partition)
-
-    def _check_breaker(self, effects: Sequence[PartitionEffects]) -> None:
-        for item in effects:
-            counters = item.counters
-            self._recent_refusals.extend([True] * counters.dead_lettered)
-            self._recent_refusals.extend([False] * (counters.processed + counters.duplicates))
-        refused = sum(self._recent_refusals)
-        limit = self._settings.stream.circuit_breaker_ratio * _BREAKER_WINDOW
-        if len(self._recent_refusals) == _BREAKER_WINDOW and refused >= limit:
-            message = (
-                f"{refused} of the last {_BREAKER_WINDOW} records cannot be processed; stopped before the batch was "
-                "recorded. Look at the producer; raise stream.circuit_breaker_ratio only to let them through"
-            )
-            raise CircuitBreakerError(message)
+    def _hold(self, consumer: KafkaConsumer) -> None:
+        """Take nothing from the log while too much waits for a checkpoint that cannot be written."""
+        full = self._checkpointer.is_full
+        running = set(consumer.assignment()) & set(self._partitions.states)
+        if full:
+            if not self._holding:
+                log.warning("too many rows wait for a checkpoint; no records are taken until one is written")
+            consumer.pause(*running)
+        elif self._holding:
+            consumer.resume(*running)
+        self._holding = full
 
     def _hint(self, consumer: KafkaConsumer) -> None:
-        """Tell the broker where we are, for lag tools. Nothing reads it back."""
-        if time.monotonic() < self._next_hint or not self._states:
+        """Tell the broker where we are, for lag tools (nothing reads it back), and look whether everything moves."""
+        states = self._partitions.states
+        if time.monotonic() < self._next_hint or not states:
             return
         self._next_hint = time.monotonic() + _HINT_SECONDS
-        self._tell_lag(consumer)
-        offsets: dict[TopicPartition, Any] = {
-            partition: OffsetAndMetadata(state.next_offset, "", -1) for partition, state in self._states.items()
-        }
-        consumer.commit_async(offsets)
-
-    def _tell_lag(self, consumer: KafkaConsumer) -> None:
-        """Lag by the broker's last answer (no request); the time is that since the last record that was processed."""
-        for partition, state in self._states.items():
+        now = time.monotonic()
+        for partition, state in states.items():
             number = partition.partition
             self._observer.state(number, len(state.cards), state.cards.records.nbytes)
             end = consumer.highwater(partition)
             if end is not None:
                 behind = max(0, end - state.next_offset)
-                age = (self._now() - state.logged_at) / 1000 if behind and state.logged_at else 0.0
+                age = self._clock.now().timestamp() - state.logged_at / 1000 if behind and state.logged_at else 0.0
                 self._observer.lag(number, behind, max(0.0, age))
+                self._progress.seen(number, state.next_offset, end, paused=self._holding, now=now)
+        stalled = [number for number in self._progress.stalled(now) if any(p.partition == number for p in states)]
+        if stalled:
+            message = f"partitions {stalled} have records and do not move; the process ends to start anew"
+            raise StalledError(message)
+        offsets: dict[TopicPartition, Any] = {
+            partition: OffsetAndMetadata(state.next_offset, "", -1) for partition, state in states.items()
+        }
+        consumer.commit_async(offsets)
 
     def _refuse_recreated_topic(self, identity: str) -> None:
         kafka = self._settings.kafka
@@ -317,12 +256,14 @@ class Worker:
             raise ConfigurationError(message)
 
     def _close(self, consumer: KafkaConsumer) -> None:
-        for partition in list(self._states):
-            self._give_up(partition)
+        self._checkpointer.close(self._partitions.held(), _LAST_CHECKPOINT_SECONDS)
+        now = int(self._clock.now().timestamp() * 1000)
+        for partition, state in self._partitions.states.items():
+            self._observer.revoked(partition.partition)
+            with contextlib.suppress(OperationalError, InterfaceError), write(self._engine) as connection:
+                release_position(connection, state.key, state.owner_epoch, now)
+        self._partitions.close()
         try:
             consumer.close(autocommit=False, timeout_ms=5_000)
         except KafkaError as error:
             log.warning("consumer did not close cleanly", error=type(error).__name__)
-
-    def _now(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Real services for the tests: Apache Kafka, PostgreSQL, and the embedded pair of Tansu and SQLite.
+"""Real services for the tests: Apache Kafka, PostgreSQL, an S3 store, and the embedded pair of Tansu and SQLite.
 
 Each starts once for a test session, on the loopback interface, and ends with it. Where one is not to be had its tests
 are skipped and say what to install; with REQUIRE_SERVICES=1 they fail.
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent / "services"))
 
 from kafka_server import KafkaServer
 from postgresql_server import PostgresqlServer
+from s3_server import S3Server
 from service_process import ServiceError
 
 from fraud.errors import ConfigurationError, UnavailableError
@@ -85,6 +86,22 @@ def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
     name = postgresql.create_database()
     yield postgresql.url(name)
     postgresql.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3-compatible object store. A test that kills it starts it again."""
+    try:
+        server = S3Server()
+    except ServiceError as error:
+        missing(str(error))
+    try:
+        server.start()
+        yield server
+    except ServiceError as error:
+        missing(str(error))
+    finally:
+        server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -3,29 +3,61 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import typer
 
 from fraud import __version__
-from fraud.cli import (
-    archive,
-    cards,
-    checkpoints,
-    config,
-    dead_letters,
-    demo,
-    exposure,
-    jobs,
-    people,
-    positions,
-    reconcile,
-    replay,
-    report,
-    serve,
-    stream,
-    training,
-)
+from fraud.cli.lazy import LazyCommand, lazy_group, register
 from fraud.errors import MimamoriError
+
+# In the order of the list that `mimamori --help` shows. Nothing named here is imported before it is called.
+COMMANDS: Final = (
+    LazyCommand(
+        "reconcile",
+        "fraud.cli.reconcile:reconcile",
+        "Read the log up to each position and compare: records = processed + dead letters + duplicates + quarantined.",
+        epilog="Example: mimamori reconcile --json",
+    ),
+    LazyCommand(
+        "worker",
+        "fraud.cli.stream:worker",
+        "Consume card transactions: match, score, decide, and record cases. Ends cleanly on SIGTERM and Ctrl-C.",
+    ),
+    LazyCommand(
+        "broker",
+        "fraud.cli.stream:broker",
+        "Run the embedded Kafka-protocol broker, for trying things out. What it holds is gone when it ends (Ctrl-C).",
+    ),
+    LazyCommand("api", "fraud.cli.serve:api", "Serve the API and the console. Ends on SIGTERM and Ctrl-C."),
+    LazyCommand(
+        "demo",
+        "fraud.cli.demo:demo",
+        "Play the story of a skimmed shop: 60 days of history, a trained model, an alert, and the days after.",
+    ),
+    LazyCommand("config", "fraud.cli.config:app", "The effective settings."),
+    LazyCommand("cards", "fraud.cli.cards:app", "Card references."),
+    LazyCommand("archive", "fraud.cli.archive:app", "The archive of transactions."),
+    LazyCommand("topics", "fraud.cli.stream:topics_app", "Topics."),
+    LazyCommand("exposure", "fraud.cli.exposure:app", "Compromise events and exposed cards."),
+    LazyCommand("models", "fraud.cli.training:models_app", "The model registry."),
+    LazyCommand("users", "fraud.cli.people:users_app", "People who may log in to the console."),
+    LazyCommand("tokens", "fraud.cli.people:tokens_app", "Tokens for machines that call the API."),
+    LazyCommand("database", "fraud.cli.serve:database_app", "The database."),
+    LazyCommand("replay", "fraud.cli.replay:app", "Publish recorded transactions to the topic."),
+    LazyCommand("report", "fraud.cli.report:app", "Reports."),
+    LazyCommand("train", "fraud.cli.training:app", "Train a model."),
+    LazyCommand("positions", "fraud.cli.positions:app", "Positions: where each partition's effects have got to."),
+    LazyCommand("dead-letters", "fraud.cli.dead_letters:app", "Dead letters: records that could not be processed."),
+    LazyCommand("checkpoints", "fraud.cli.checkpoints:app", "Checkpoints: snapshots that a restart begins from."),
+    LazyCommand("state", "fraud.cli.state:app", "State: what the stream remembers of each card."),
+    LazyCommand("jobs", "fraud.cli.jobs:app", "Jobs: what is neither stream nor request, such as the relay."),
+    LazyCommand(
+        "bench",
+        "fraud.cli.bench:app",
+        "Measure throughput, latency and restart. Everything is thrown away at the end.",
+    ),
+)
 
 app = typer.Typer(
     name="mimamori",
@@ -34,28 +66,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     epilog="Start here: [bold]mimamori demo[/bold]. Settings: [bold]mimamori config show[/bold].",
+    cls=lazy_group(COMMANDS),
 )
-app.add_typer(config.app, name="config")
-app.add_typer(cards.app, name="cards")
-app.add_typer(archive.app, name="archive")
-app.add_typer(stream.topics_app, name="topics")
-app.add_typer(exposure.app, name="exposure")
-app.add_typer(training.models_app, name="models")
-app.add_typer(people.users_app, name="users")
-app.add_typer(people.tokens_app, name="tokens")
-app.add_typer(serve.database_app, name="database")
-app.add_typer(replay.app, name="replay")
-app.add_typer(report.app, name="report")
-app.add_typer(training.app, name="train")
-app.add_typer(positions.app, name="positions")
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(checkpoints.app, name="checkpoints")
-app.add_typer(jobs.app, name="jobs")
-app.command("reconcile", epilog="Example: mimamori reconcile --json")(reconcile.reconcile)
-app.command("worker")(stream.worker)
-app.command("broker")(stream.broker)
-app.command("api")(serve.api)
-app.command("demo")(demo.demo)
+register(app, COMMANDS)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,10 +1,11 @@
-"""`mimamori archive`: size, compaction, retention."""
+"""`mimamori archive`: size, compaction, retention, and history from the issuer's own files."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,6 +49,35 @@ def vacuum(
     deleted = maintenance.vacuum(hours, dry_run=dry_run)
     would = "would be " if dry_run else ""
     typer.echo(f"{dropped} files of days before {oldest_kept} {would}dropped, {len(deleted)} files {would}deleted")
+
+
+@app.command(
+    "import",
+    epilog="Example: mimamori archive import --mapping export.toml --check; then the same without --check",
+)
+def import_(
+    mapping: Annotated[Path, typer.Option(help="The mapping file (TOML): see docs/history.md.", exists=True)],
+    check: Annotated[bool, typer.Option("--check", "--dry-run", help="Only read, and say what would be off.")] = False,
+    rows: Annotated[int | None, typer.Option(min=1, help="With --check: of each file only about so many rows.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Leave events from then on to the stream.", metavar="2024-05-01T00:00:00Z")
+    ] = None,
+    archive_only: Annotated[
+        bool, typer.Option("--archive-only", help="No state: for a stream that runs already; then `state rebuild`.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of words.")] = False,
+) -> None:
+    """Bring months of transactions from your own files into the archive, and the cards' state to the stream.
+
+    May be stopped at any time: the same command goes on after the last finished day, and is nothing once all is done.
+    """
+    # Late, as below.
+    from fraud.cli.history_import import check_files, import_files
+
+    if check:
+        check_files(mapping, until, rows, as_json=as_json)
+    else:
+        import_files(mapping, until, archive_only=archive_only, as_json=as_json)
 
 
 def _maintenance(settings: Settings) -> ArchiveMaintenance:

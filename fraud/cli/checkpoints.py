@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import groupby
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fraud.cli.operators import AsJson, print_json, print_table, store
+from fraud.cli.wiring import make_snapshots
 from fraud.settings import load_settings
 from fraud.store.database import read
 from fraud.store.inspection import list_checkpoints
 from fraud.store.views import CheckpointView
-from streams.snapshots import SnapshotError, verify_file
+from streams.snapshots import SnapshotError, Snapshots
 
 app = typer.Typer(help="Checkpoints: snapshots that a restart begins from.", no_args_is_help=True)
 
@@ -41,10 +41,13 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Read the files of checkpoints and compare their digests. Ends with code 1 when one is missing or damaged."""
-    with store(load_settings()) as engine, read(engine) as connection:
-        found = list_checkpoints(connection)
-    wanted = found if everything else list(_furthest(found))
-    results = [(item, _fault(item)) for item in wanted]
+    settings = load_settings()
+    with store(settings) as engine:
+        with read(engine) as connection:
+            found = list_checkpoints(connection)
+        wanted = found if everything else list(_furthest(found))
+        snapshots = make_snapshots(settings, engine)
+        results = [(item, _fault(item, snapshots)) for item in wanted]
     if as_json:
         print_json([{"checkpoint_id": item.checkpoint_id, "fault": fault} for item, fault in results])
     else:
@@ -59,10 +62,10 @@ def _furthest(found: list[CheckpointView]) -> Iterator[CheckpointView]:
         yield next(group)
 
 
-def _fault(item: CheckpointView) -> str | None:
+def _fault(item: CheckpointView, snapshots: Snapshots) -> str | None:
     try:
         for part in item.paths:
-            verify_file(Path(part["path"]), part["sha256"])
+            snapshots.verify(dict(part))
     except SnapshotError as error:
         return str(error)
     return None

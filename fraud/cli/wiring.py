@@ -18,9 +18,12 @@ from models.bundle import ModelBundle, load_bundle, read_bundle
 from models.registry import champion
 from models.scoring import Scorer
 from models.thresholds import threshold_for_rate
+from streams.archive import ArchiveTable, ArchiveWriter
+from streams.objects import open_object_store
 from streams.observer import WorkerObserver
 from streams.pipeline import Pipeline
 from streams.reference import References
+from streams.snapshots import Snapshots
 from streams.wire import Decoder
 from streams.worker import Worker
 
@@ -111,6 +114,12 @@ def make_policy(settings: Settings, bundle: ModelBundle, *, with_labels: bool) -
     )
 
 
+def make_snapshots(settings: Settings, engine: Engine) -> Snapshots:
+    """The snapshots of card state, where the settings say."""
+    store = open_object_store(settings.snapshots_root, settings.snapshots.storage_options)
+    return Snapshots(engine, store, settings.stream.checkpoints_kept, settings.stream.dedupe_window)
+
+
 def make_worker(settings: Settings, engine: Engine, observer: WorkerObserver | None = None) -> Worker:
     """A worker with the champion model and the policy for the settings' budgets."""
     guard = PanGuard.from_settings(settings.portfolio)
@@ -118,4 +127,6 @@ def make_worker(settings: Settings, engine: Engine, observer: WorkerObserver | N
     if observer is not None:  # loading a model includes its self-test on golden vectors
         observer.model(scorer.digest if scorer else None, self_test_passed=True)
     pipeline = Pipeline(settings, make_decoder(settings, guard))
-    return Worker(settings, engine, pipeline, References(engine, policy, scorer), observer)
+    references = References(engine, policy, scorer, lambda digest: load_bundle(settings.models_dir, digest))
+    archive = ArchiveWriter(ArchiveTable.from_settings(settings))
+    return Worker(settings, engine, pipeline, references, make_snapshots(settings, engine), archive, observer)

@@ -18,7 +18,6 @@ from fraud.store.tables import (
     detection,
     detection_compromise_event,
     exposure_match,
-    quiet_pattern,
 )
 from fraud.store.views import CaseEventView, CaseView, DetectionView, ExposureMatchView
 
@@ -164,15 +163,6 @@ def resolve(
     store_labels(connection, detections, resolution, actor, now)
     store_quiet_patterns(connection, detections, resolution, now, quiet_days)
     return after
-
-
-def quiet_patterns(connection: Connection, now: int) -> dict[str, set[str]]:
-    """Card reference to the reason codes that open nothing on it at the moment."""
-    statement = select(quiet_pattern.c.card_ref, quiet_pattern.c.reason_code).where(quiet_pattern.c.until_at > now)
-    found: dict[str, set[str]] = {}
-    for row in connection.execute(statement):
-        found.setdefault(row.card_ref, set()).add(row.reason_code)
-    return found
 
 
 def queue_counts(connection: Connection) -> dict[str, int]:

@@ -61,6 +61,23 @@ def read_position(connection: Connection, key: PartitionKey) -> Position | None:
     return None if row is None else _position(row)
 
 
+def activations(connection: Connection, key: PartitionKey, from_offset: int, to_offset: int) -> list[tuple[int, int]]:
+    """(first offset, reference set id) of every reference set that ran somewhere in a range of offsets, in order."""
+    at = (
+        activation.c.group_id == key.group_id,
+        activation.c.topic_id == key.topic_id,
+        activation.c.partition == key.partition,
+        activation.c.from_offset < to_offset,
+    )
+    statement = select(activation.c.from_offset, activation.c.reference_set_id).where(*at)
+    found = [
+        (row.from_offset, row.reference_set_id)
+        for row in connection.execute(statement.order_by(activation.c.from_offset))
+    ]
+    started_before = [place for place, (offset, _) in enumerate(found) if offset <= from_offset]
+    return found[started_before[-1] :] if started_before else found
+
+
 def list_positions(connection: Connection) -> list[Position]:
     """All positions, by group, topic and partition."""
     ordered = select(position).order_by(
@@ -72,6 +89,7 @@ def list_positions(connection: Connection) -> list[Position]:
 def commit_effects(connection: Connection, effects: Sequence[PartitionEffects]) -> list[PartitionEffects]:
     """Apply a batch's effects and move the positions on; returns those that were fenced and therefore dropped.
 
+    Effects that are in the database already are left as they are: a commit whose answer was lost may be tried again.
     `ConflictError` when a reference set knows less of the exposures than the one recorded for its partition;
     `ValueError` when offsets are out of order or a partition is there twice. Either applies nothing.
     """
@@ -82,6 +100,7 @@ def commit_effects(connection: Connection, effects: Sequence[PartitionEffects]) 
         message = "a partition is there twice in one commit"
         raise ValueError(message)
     recorded = {(row.group_id, row.topic_id, row.partition): row for row in _lock(connection, ordered)}
+    done = [item for item in ordered if _is_done(item, recorded.get(_place(item)))]
     live = [item for item in ordered if _is_owned(item, recorded.get(_place(item)))]
     if live:
         _check_reference_sets(connection, live, recorded)
@@ -91,7 +110,8 @@ def commit_effects(connection: Connection, effects: Sequence[PartitionEffects]) 
         _store_matches(connection, live)
         _store_dead_letters(connection, live)
         _store_security_findings(connection, live)
-    return [item for item in ordered if item not in live]
+    kept = {_place(item) for item in (*done, *live)}
+    return [item for item in ordered if _place(item) not in kept]
 
 
 def _check_offsets(effects: PartitionEffects) -> None:
@@ -121,6 +141,11 @@ def _lock(connection: Connection, effects: Sequence[PartitionEffects]) -> Iterab
 
 def _is_owned(effects: PartitionEffects, row: Row[Any] | None) -> bool:
     return row is not None and (row.next_offset, row.owner_epoch) == (effects.expected_offset, effects.owner_epoch)
+
+
+def _is_done(effects: PartitionEffects, row: Row[Any] | None) -> bool:
+    """Only the owner of an epoch moves the position under it, so the same owner at the end of a batch committed it."""
+    return row is not None and (row.next_offset, row.owner_epoch) == (effects.next_offset, effects.owner_epoch)
 
 
 def _check_reference_sets(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 
 from fraud.alert_files import ParsedAlertFile
 from fraud.cases import CaseStatus, Outcome
@@ -21,6 +21,7 @@ from fraud.store.compromise_events import (
     list_compromise_events,
     locked_compromise_event,
 )
+from fraud.store.exposure_versions import exposure_version, next_exposure_version
 from fraud.store.paging import Page, fetch_page
 from fraud.store.records import ExposureChange
 from fraud.store.statements import chunks, insert_ignore, storable_text
@@ -31,9 +32,9 @@ from fraud.store.tables import (
     detection,
     detection_compromise_event,
     exposed_card,
+    exposed_card_history,
     exposure_match,
 )
-from fraud.store.tables import exposure_version as version_row
 from fraud.store.views import CompromiseEventView, ExposedCardView
 
 # Events and the cards exposed in them are used together, so they are imported from one place.
@@ -47,6 +48,7 @@ __all__ = [
     "exposed_cards",
     "exposure_changes",
     "exposure_version",
+    "exposures_before",
     "get_compromise_event",
     "import_exposed_cards",
     "list_compromise_events",
@@ -100,11 +102,7 @@ def set_status(
     if current.is_open != status.is_open:
         active, released = ExposedCardStatus.ACTIVE.value, ExposedCardStatus.RELEASED.value
         before_it, after_it = (released, active) if status.is_open else (active, released)
-        connection.execute(
-            update(exposed_card)
-            .where(exposed_card.c.compromise_event_id == compromise_event_id, exposed_card.c.status == before_it)
-            .values(status=after_it, exposure_version=_next_version(connection))
-        )
+        _change_cards(connection, compromise_event_id, before_it, after_it)
     return get_compromise_event(connection, compromise_event_id)
 
 
@@ -149,9 +147,30 @@ def import_exposed_cards(
     return report
 
 
-def exposure_version(connection: Connection) -> int:
-    """The version of all exposures together; 0 before the first import."""
-    return connection.execute(select(version_row.c.version)).scalar() or 0
+def exposures_before(connection: Connection, version: int) -> list[ExposureChange]:
+    """What has changed after a version, each exposure once as it was then: released where it was not there yet.
+
+    Applied to the exposures of now, they give those of `version`.
+    """
+    now, before = exposed_card, exposed_card_history
+    same_card = (before.c.compromise_event_id == now.c.compromise_event_id) & (before.c.card_ref == now.c.card_ref)
+    then = same_card & (before.c.exposure_version <= version) & (before.c.until_version > version)
+    absent = before.c.status.is_(None) | (before.c.status != ExposedCardStatus.ACTIVE.value)
+    statement = (
+        select(
+            now.c.card_ref,
+            now.c.compromise_event_id,
+            func.coalesce(before.c.tier, now.c.tier),
+            compromise_event.c.window_start_at,
+            compromise_event.c.window_end_at,
+            absent,
+        )
+        .join_from(now, compromise_event)
+        .join(before, then, isouter=True)
+        .where(now.c.exposure_version > version)
+        .order_by(now.c.compromise_event_id, now.c.card_ref)
+    )
+    return [ExposureChange(*row) for row in connection.execute(statement)]
 
 
 def exposure_changes(connection: Connection, since_version: int) -> list[ExposureChange]:
@@ -225,7 +244,7 @@ def event_counts(connection: Connection, compromise_event_id: str) -> dict[str, 
 
 def _expose(connection: Connection, event: CompromiseEventView, parsed: ParsedAlertFile, now: int) -> int:
     """Insert the cards that this event does not have yet; returns how many those are."""
-    version = _next_version(connection)
+    version = next_exposure_version(connection)
     rows = (
         {
             "compromise_event_id": event.compromise_event_id,
@@ -248,8 +267,11 @@ def _expose(connection: Connection, event: CompromiseEventView, parsed: ParsedAl
     return connection.execute(inserted).scalar_one()
 
 
-def _next_version(connection: Connection) -> int:
-    """The next exposure version. Its row stays locked until the commit, so commit order is version order."""
-    insert_ignore(connection, version_row, [{"id": 1, "version": 0}], ["id"])
-    connection.execute(update(version_row).values(version=version_row.c.version + 1))
-    return exposure_version(connection)
+def _change_cards(connection: Connection, compromise_event_id: str, from_status: str, to_status: str) -> None:
+    """Give an event's cards of one status another one, under a new version; what they were is kept."""
+    version = next_exposure_version(connection)
+    names = ("compromise_event_id", "card_ref", "exposure_version", "tier", "status")
+    chosen = (exposed_card.c.compromise_event_id == compromise_event_id, exposed_card.c.status == from_status)
+    before = select(*(exposed_card.c[name] for name in names), literal(version)).where(*chosen)
+    connection.execute(insert(exposed_card_history).from_select([*names, "until_version"], before))
+    connection.execute(update(exposed_card).where(*chosen).values(status=to_status, exposure_version=version))

@@ -31,6 +31,7 @@ _MESSAGE = (
     "occurred_at",
     "detected_at",
     "probability",
+    "fraud_probability",
     "anomaly",
     "expected_loss_minor",
     "reasons",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, insert, select
 
 from fraud.cases import Outcome, ReasonCode, Resolution
 from fraud.compromise import DAY_MS
+from fraud.store.exposure_versions import next_exposure_version
 from fraud.store.statements import insert_or_update
 from fraud.store.tables import label, quiet_pattern
 from fraud.store.views import DetectionView
@@ -52,16 +53,34 @@ def store_quiet_patterns(
     """Keep the reasons of a payment that its holder has confirmed as genuine quiet on that card for some days."""
     if (resolution.outcome, resolution.reason_code) != (Outcome.GENUINE, ReasonCode.HOLDER_CONFIRMED):
         return
-    rows = {
-        (item.card_ref, reason["code"]): {
-            "card_ref": item.card_ref,
-            "reason_code": reason["code"],
-            "until_at": now + quiet_days * DAY_MS,
-            "case_id": item.case_id,
-        }
+    patterns = {
+        (item.card_ref, reason["code"]): item.case_id
         for item in detections
         for reason in item.reasons
         if reason["code"] not in _NEVER_QUIET
     }
-    ordered = [rows[key] for key in sorted(rows)]
-    insert_or_update(connection, quiet_pattern, ordered, ["card_ref", "reason_code"], update=["until_at", "case_id"])
+    if not patterns or not quiet_days:
+        return
+    version = next_exposure_version(connection)
+    until_at = now + quiet_days * DAY_MS
+    rows = [
+        {"card_ref": ref, "reason_code": code, "exposure_version": version, "until_at": until_at, "case_id": case_id}
+        for (ref, code), case_id in sorted(patterns.items())
+    ]
+    connection.execute(insert(quiet_pattern), rows)
+
+
+def quiet_patterns(connection: Connection, version: int, earliest_at: int = 0) -> dict[str, dict[str, int]]:
+    """Card reference to reason code to the time before which it opens nothing there, as of an exposure version.
+
+    Patterns that had ended by `earliest_at` are left out.
+    """
+    statement = (
+        select(quiet_pattern.c.card_ref, quiet_pattern.c.reason_code, func.max(quiet_pattern.c.until_at))
+        .where(quiet_pattern.c.exposure_version <= version, quiet_pattern.c.until_at > earliest_at)
+        .group_by(quiet_pattern.c.card_ref, quiet_pattern.c.reason_code)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for card_ref, code, until_at in connection.execute(statement):
+        found.setdefault(card_ref, {})[code] = until_at
+    return found

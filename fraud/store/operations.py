@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, distinct, func, insert, select
 
 from fraud.compromise import ExposedCardStatus
-from fraud.errors import ConflictError
+from fraud.errors import ConflictError, NotFoundError
 from fraud.store.cases import queue_counts
 from fraud.store.effects import list_positions, read_position
 from fraud.store.paging import Page, fetch_page
@@ -49,6 +49,16 @@ def ensure_reference_set(
         insert_ignore(connection, reference_set, [row], ["digest"])
         found = connection.execute(wanted).scalar_one()
     return int(found)
+
+
+def reference_set_content(connection: Connection, reference_set_id: int) -> dict[str, Any]:
+    """What a recorded reference set consists of; `NotFoundError` when there is none of that id."""
+    statement = select(reference_set.c.content).where(reference_set.c.reference_set_id == reference_set_id)
+    content: dict[str, Any] | None = connection.execute(statement).scalar_one_or_none()
+    if content is None:
+        message = f"there is no reference set {reference_set_id}"
+        raise NotFoundError(message)
+    return content
 
 
 def register_checkpoint(
@@ -103,7 +113,10 @@ def newest_checkpoint(connection: Connection, key: PartitionKey, at_most_offset:
 
 
 def prune_checkpoints(connection: Connection, key: PartitionKey, keep: int) -> list[str]:
-    """Forget all but the furthest `keep` checkpoints of a partition; the paths of the files that they had."""
+    """Forget all but the furthest `keep` checkpoints of a partition; the paths that no other checkpoint has.
+
+    Checkpoints that follow each other share files, since each is a base and what has changed since.
+    """
     own = (
         checkpoint.c.group_id == key.group_id,
         checkpoint.c.topic_id == key.topic_id,
@@ -115,7 +128,9 @@ def prune_checkpoints(connection: Connection, key: PartitionKey, keep: int) -> l
     if unneeded:
         ids = [row.checkpoint_id for row in unneeded]
         connection.execute(delete(checkpoint).where(checkpoint.c.checkpoint_id.in_(ids)))
-    return [part["path"] for row in unneeded for part in row.paths]
+    remaining = connection.execute(select(checkpoint.c.paths).where(*own)).scalars()
+    needed = {part["path"] for paths in remaining for part in paths}
+    return sorted({part["path"] for row in unneeded for part in row.paths} - needed)
 
 
 def list_dead_letters(connection: Connection, after: str | None, limit: int) -> Page[DeadLetterView]:

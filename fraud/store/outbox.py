@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from fraud.store.statements import chunks
 from fraud.store.tables import outbox, outbox_delivery
@@ -126,6 +126,19 @@ def abandon_deliveries(connection: Connection, destinations: Sequence[str], now:
     for row in found:
         settle_delivery(connection, row.destination, row.outbox_id, now, DeliveryStatus.ABANDONED)
     return len(found)
+
+
+def remove_settled(connection: Connection, before: int, limit: int) -> int:
+    """Remove up to `limit` messages that were settled at all their destinations before a time; how many it were.
+
+    Nothing makes the same message again: it is written with its detection, and that stays.
+    """
+    statement = select(outbox.c.outbox_id).where(outbox.c.delivered_at < before).order_by(outbox.c.delivered_at)
+    outbox_ids = connection.execute(statement.limit(limit).with_for_update(skip_locked=True)).scalars().all()
+    for ids in chunks(outbox_ids):
+        connection.execute(delete(outbox_delivery).where(outbox_delivery.c.outbox_id.in_(ids)))
+        connection.execute(delete(outbox).where(outbox.c.outbox_id.in_(ids)))
+    return len(outbox_ids)
 
 
 def delivery_counts(connection: Connection) -> list[DeliveryCount]:

@@ -109,6 +109,7 @@ class DetectionRecord:
     model_digest: str | None
     offset: int
     due_at: int
+    fraud_probability: float | None = None  # after exposure odds; told to others with the detection, not stored
 
 
 @dataclass(frozen=True, slots=True)

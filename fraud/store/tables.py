@@ -250,6 +250,18 @@ exposed_card = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
+# What an exposed card was before it changed, so that silent replay finds every exposure version as it was.
+exposed_card_history = Table(
+    "exposed_card_history",
+    metadata,
+    Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), primary_key=True),
+    Column("card_ref", CARD_REF, primary_key=True),
+    Column("exposure_version", BigInteger, primary_key=True),
+    Column("until_version", BigInteger, nullable=False, index=True),  # exclusive
+    Column("tier", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+)
+
 exposure_match = Table(
     "exposure_match",
     metadata,
@@ -380,12 +392,14 @@ label = Table(
     Column("withdrawn", Boolean, nullable=False, server_default=text("false")),
 )
 
-# A pattern that the holder confirmed as genuine opens nothing on that card until then.
+# A pattern that the holder confirmed as genuine opens nothing on that card for events before `until_at`. Rows are only
+# added, each under an exposure version of its own, so that what held at an earlier version can be told.
 quiet_pattern = Table(
     "quiet_pattern",
     metadata,
     Column("card_ref", CARD_REF, primary_key=True),
     Column("reason_code", String(40), primary_key=True),
+    Column("exposure_version", BigInteger, primary_key=True, index=True),
     Column("until_at", BigInteger, nullable=False),
     Column("case_id", ForeignKey("review_case.case_id")),
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streams.archive.rows import ArchiveRows, card_ref_text, from_frame
 from streams.archive.schema import PARTITION_COLUMN, key_bits
-from streams.archive.table import ArchiveTable, application_id
+from streams.archive.table import ArchiveTable
 
 __all__ = ["ArchiveReader", "card_ref_text"]
 
@@ -71,9 +71,7 @@ class ArchiveReader:
 
     def archived_offset(self, topic_id: str, partition: int) -> int | None:
         """Everything of the partition below it is in the archive; None when nothing has been archived."""
-        if not self._table.exists():
-            return None
-        return self._table.open().transaction_version(application_id(topic_id, partition))
+        return self._table.archived_offset(topic_id, partition)
 
     def _scan(self) -> pl.LazyFrame:
         return pl.scan_delta(self._table.open(), storage_options=self._table.storage_options)

@@ -49,6 +49,17 @@ class ArchiveRows:
     def __len__(self) -> int:
         return len(self.columns)
 
+    def between(self, from_offset: int, to_offset: int | None = None) -> ArchiveRows:
+        """The rows from `from_offset` to before `to_offset` (None: to the end). Views, not copies."""
+        start = int(np.searchsorted(self.offsets, from_offset))
+        stop = len(self) if to_offset is None else max(start, int(np.searchsorted(self.offsets, to_offset)))
+        if (start, stop) == (0, len(self)):
+            return self
+        return ArchiveRows(
+            columns=Columns({name: self.columns[name][start:stop] for name in self.columns}, stop - start),
+            **{name: getattr(self, name)[start:stop] for name in _ARRAYS},
+        )
+
     @staticmethod
     def concatenate(parts: Sequence[ArchiveRows]) -> ArchiveRows:
         """Several batches as one, in the order given; at least one."""
@@ -106,12 +117,9 @@ def _spelling(name: str) -> _Spelling:
 def to_frame(rows: ArchiveRows, topic_id: str, partition: int, now_ms: int) -> pl.DataFrame:
     """Rows as the table's columns, all of `ARCHIVE_COLUMNS` in their order."""
     columns = rows.columns
-    refs = pl.Series(columns["card_ref"].tolist(), dtype=pl.String)
     series: dict[str, Any] = {field.name: _written(field, columns[field.name]) for field in FIELDS}
     series |= {
         "card_key": key_bits(columns["card_key"]),
-        "card_ref_prefix": refs.str.split(":", inclusive=False).list.first() if len(refs) else refs,
-        "card_ref": refs,
         "merchant_key": key_bits(columns["merchant_key"]),
         "amount": columns["amount"],
         "mcc_group": _spelling("mcc_group").write(columns["mcc_group"], "mcc_group"),
@@ -125,10 +133,12 @@ def to_frame(rows: ArchiveRows, topic_id: str, partition: int, now_ms: int) -> p
         "logged_at": rows.logged_at,
         "event_day": event_days(columns["occurred_at"], rows.logged_at, now_ms),
     }
+    prefixes = pl.col("card_ref").str.head(pl.col("card_ref").str.find(":", literal=True))
     hashes = pl.col("card_ref").str.tail(_HEX).str.decode("hex", strict=False)
     own_ids = pl.col("card_ref").str.slice(2).cast(pl.Binary)
     return (
         pl.DataFrame(series)
+        .with_columns(prefixes.alias("card_ref_prefix"))
         .with_columns(
             *(pl.when(pl.col(name) != MISSING).then(pl.col(name)).alias(name) for name in _sentinel_columns()),
             pl.when(pl.col("merchant_key") != 0).then(pl.col("merchant_key")),

@@ -8,7 +8,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -27,7 +28,9 @@ from streams.archive.schema import ARCHIVE_VERSION, FILE_COLUMNS, PARTITION_COLU
 _VERSION_KEY: Final = "mimamori.archiveVersion"
 # Rows that are read or skipped together. Smaller groups find one card faster, larger ones compress better.
 ROW_GROUP_ROWS: Final = 65_536
-
+# Delta tries a commit again when somebody else's was first. Each time somebody has got on, so there is no reason to
+# give up; its default of 15 would limit how many workers there may be.
+_COMMIT_RETRIES: Final = 1_000_000
 
 Action = AddAction | RemoveAction
 
@@ -53,6 +56,18 @@ class DataFile:
     size: int
     rows: int
     sha256: str = ""  # known to whoever wrote it
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """What the store (a disk, an object store, the Delta library) raises, as `ArchiveError`."""
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        # The words of object stores hold addresses and more; those of the operating system are its own.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        message = f"the archive's store refused: {reason}"
+        raise ArchiveError(message) from error
 
 
 class ArchiveTable:
@@ -104,6 +119,9 @@ class ArchiveTable:
                     configuration={_VERSION_KEY: str(ARCHIVE_VERSION)},
                     raise_if_key_not_exists=False,
                     storage_options=self.storage_options,
+                    # With retries, who comes second makes the table all over again as a later version (measured), and
+                    # whoever appends at that moment is refused because the table's metadata have changed.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except DeltaError:
                 if not self.exists():  # otherwise another process was first, which is as good
@@ -116,39 +134,56 @@ class ArchiveTable:
         A folder's file is on the disk, not only in the system's memory, when this returns.
         """
         buffer = io.BytesIO()
-        frame.select(FILE_COLUMNS).write_parquet(buffer, row_group_size=ROW_GROUP_ROWS)
+        frame.select(FILE_COLUMNS).write_parquet(buffer, compression_level=1, row_group_size=ROW_GROUP_ROWS)
         data = buffer.getvalue()
         path = f"{PARTITION_COLUMN}={day.isoformat()}/{name}-{uuid.uuid4().hex[:16]}.parquet"
         self._put(path, data)
         file = DataFile(path, day, len(data), len(frame), hashlib.sha256(data).hexdigest())
         return file, AddAction(path, len(data), _partition(day), _now_ms(), data_change=True, stats=_statistics(frame))
 
-    def commit(self, handle: DeltaTable, actions: Sequence[Action], application: str, version: int) -> None:
+    def commit(
+        self,
+        handle: DeltaTable,
+        actions: Sequence[Action],
+        application: str,
+        version: int,
+        *,
+        also: Mapping[str, int] | None = None,
+    ) -> None:
         """Make actions visible together, as version `version` of `application`, through the handle that was checked.
 
         Delta itself accepts any version again (even a lower one), so the check on `handle` is the caller's. What Delta
         does refuse is a commit through a handle that is older than another commit of the same application: that is
-        `ArchiveRaceError`, and nothing of ours is visible.
+        `ArchiveRaceError`, and nothing of ours is visible. Whoever changes other parts of the table meanwhile only
+        makes Delta try again. `also` names more applications, whose versions move in the same commit by the same rule.
         """
-        before = handle.transaction_version(application)
-        started_at = handle.version()
+        versions = {application: version, **(also or {})}
+        before = {name: handle.transaction_version(name) for name in versions}
+        first = handle.version() + 1
         try:
             handle.create_write_transaction(
                 list(actions),
                 mode="append",
                 schema=delta_schema(),
                 partition_by=[PARTITION_COLUMN],
-                commit_properties=CommitProperties(app_transactions=[Transaction(application, version)]),
+                commit_properties=CommitProperties(
+                    max_commit_retries=_COMMIT_RETRIES,
+                    app_transactions=[Transaction(*item) for item in versions.items()],
+                ),
             )
         except DeltaError as error:
             handle.update_incremental()
-            if handle.transaction_version(application) != before:
+            if any(handle.transaction_version(name) != known for name, known in before.items()):
                 message = "another process changed this part of the archive first"
                 raise ArchiveRaceError(message) from error
             message = f"the archive's commit was refused ({type(error).__name__})"
             raise ArchiveError(message) from error
         handle.update_incremental()
-        self._sync_log(started_at + 1, handle.version())
+        self._sync_log(first, handle.version())
+
+    def archived_offset(self, topic_id: str, partition: int) -> int | None:
+        """Everything of a partition below it is in the archive; None where there is no archive or it never saw it."""
+        return self.open().transaction_version(application_id(topic_id, partition)) if self.exists() else None
 
     def files(self, handle: DeltaTable) -> list[DataFile]:
         """The visible files, by day and path."""
@@ -166,11 +201,15 @@ class ArchiveTable:
             stream.close()  # type: ignore[attr-defined] # missing in the library's stubs; it completes the upload
             return
         target = self._folder / path
+        is_new = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        _sync(target.parent)
+        if is_new:
+            _sync(self._folder)
 
     def _sync_log(self, first: int, last: int) -> None:
         """Have the table's own log on the disk too: the Delta library leaves it in the system's memory."""
@@ -179,11 +218,7 @@ class ArchiveTable:
         log = self._folder / "_delta_log"
         for path in [*(log / f"{version:020d}.json" for version in range(first, last + 1)), log]:
             if path.exists():
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                _sync(path)
 
 
 def application_id(topic_id: str, partition: int) -> str:
@@ -194,6 +229,15 @@ def application_id(topic_id: str, partition: int) -> str:
 def remove_action(file: DataFile, *, data_change: bool) -> RemoveAction:
     """Makes a visible file invisible; `data_change` is false where its rows live on in another file."""
     return RemoveAction(file.path, data_change, _now_ms(), file.size, _partition(file.day))
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or a folder's list of names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _partition(day: date) -> dict[str, str | None]:

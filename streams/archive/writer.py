@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import polars as pl
 from deltalake import DeltaTable
 
 from fraud.clock import Clock, SystemClock
 from streams.archive.rows import ArchiveRows, to_frame
 from streams.archive.schema import PARTITION_COLUMN
-from streams.archive.table import ArchiveError, ArchiveTable, application_id
+from streams.archive.table import Action, ArchiveError, ArchiveTable, DataFile, application_id, store_errors
 
-# Batches are turned into columns this many rows at a time: the fixed cost of 60 columns is then small.
-_BLOCK_ROWS: Final = 20_000
+Place = tuple[str, int]  # the broker's id of a topic, and a partition of it
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentInfo:
-    """What one commit appended: nothing (no paths) where everything was archived already.
+    """What one commit appended of a partition: nothing (no paths) where everything was archived already.
 
     Args:
-        paths: the new files, relative to the archive's root.
+        paths: the new files that hold the partition's rows, relative to the archive's root. Other partitions that were
+            committed together have rows in the same files.
         sha256: of each file, in hexadecimal.
-        rows: in all files together.
+        rows: the partition's own.
         from_offset: the partition's archived offset before.
         upto_offset: and now: everything below it is in the archive.
 
@@ -43,12 +43,60 @@ class SegmentInfo:
 
 @dataclass(slots=True)
 class _Buffer:
-    """Rows of one partition that are not archived yet. `next_offset`: below it everything has been handed over."""
+    """Rows of one partition that are in no segment yet.
 
-    archived: int
+    `begins_at`: its first offset, where the archive had never seen the partition. `taken`: everything below is archived
+    or in a segment. `next_offset`: everything below has been handed over.
+    """
+
+    begins_at: int | None
+    taken: int
     next_offset: int
-    pending: list[ArchiveRows] = field(default_factory=list)
-    frames: list[pl.DataFrame] = field(default_factory=list)
+    rows: list[ArchiveRows] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A partition's share of a segment: what was collected from `from_offset` to before `upto_offset`."""
+
+    buffer: _Buffer
+    from_offset: int
+    upto_offset: int
+    rows: list[ArchiveRows]
+
+    def start(self, archived: int | None, partition: int) -> int:
+        """Where the rows begin that are not archived yet. `ArchiveError` when rows before them are missing."""
+        if archived is None and self.from_offset == self.buffer.begins_at:
+            return self.from_offset
+        if archived is None or archived < self.from_offset:
+            message = (
+                f"the archive of partition {partition} ends before {self.from_offset}, where the segment begins; "
+                "the segment before it has to be written first"
+            )
+            raise ArchiveError(message)
+        return archived
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    file: DataFile
+    action: Action
+    rows: Mapping[Place, int]
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Segment:
+    """What a checkpoint appends. Made by `ArchiveWriter.prepare`, for its `write` and `restore` only."""
+
+    _parts: dict[Place, _Part]
+    _written: dict[Place, SegmentInfo] | None = None
+    # Files of an attempt whose commit failed: the next one needs no others while the rows to append are the same.
+    _starts: dict[Place, int] | None = None
+    _files: list[_File] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Rows that wait to be written; 0 once they are."""
+        return sum(len(rows) for part in self._parts.values() for rows in part.rows)
 
 
 class ArchiveWriter:
@@ -58,14 +106,37 @@ class ArchiveWriter:
     harmless: the rows come again by silent replay, and what is below the archived offset is not appended again. Hand
     over only rows whose effects are committed, so that a fenced worker never archives what did not happen.
 
-    For one thread. Args are those of `ArchiveTable`, which may be given instead of a root.
+    **Two threads.** All methods but `write` belong to one thread, the worker's loop, and none of them but `commit` and
+    `commit_many` waits for a `write` that another thread is busy with:
+
+    1. `prepare` takes the collected rows of some partitions out as a `Segment`. It moves lists and copies nothing.
+    2. `write` turns a segment into files and makes them visible, of all its partitions in one commit. It may run on any
+       thread while the loop goes on with `add`; two at once take turns. When it raises, nothing of the segment is
+       visible and nothing is lost: call it again with the same segment, as often as it takes. A segment that is written
+       is not written again.
+    3. Or give up with `restore`, which puts the rows back so that a later segment takes them.
+
+    Segments of one partition must be written in the order in which they were prepared; any other order is refused.
+    `discard` does not touch segments: their rows are committed effects, so that writing them is right whoever owns the
+    partition by now, and whoever archived them first.
+
+    Args are those of `ArchiveTable`, which may be given instead of a root.
     """
 
     def __init__(self, root: str | Path | ArchiveTable, clock: Clock | None = None) -> None:
         self._table = root if isinstance(root, ArchiveTable) else ArchiveTable(root)
         self._clock = clock or SystemClock()
-        self._buffers: dict[tuple[str, int], _Buffer] = {}
-        self._handle: DeltaTable | None = None
+        self._buffers: dict[Place, _Buffer] = {}
+        self._segments: weakref.WeakSet[Segment] = weakref.WeakSet()
+        self._reading: DeltaTable | None = None  # the loop's
+        self._writing: DeltaTable | None = None  # of whoever holds the lock
+        self._lock = threading.Lock()
+
+    def archived_offset(self, topic_id: str, partition: int) -> int | None:
+        """Everything of a partition below it is in the archive; None when the archive has never seen the partition."""
+        with store_errors():
+            self._reading = self._current(self._reading)
+            return self._reading.transaction_version(application_id(topic_id, partition))
 
     def begin(self, topic_id: str, partition: int, from_offset: int) -> int:
         """Take a partition over: rows from `from_offset` on will be handed over. Gives the archived offset.
@@ -75,7 +146,7 @@ class ArchiveWriter:
                 has never seen the partition begins where it is told to.
 
         """
-        archived = self._current().transaction_version(application_id(topic_id, partition))
+        archived = self.archived_offset(topic_id, partition)
         if archived is not None and archived < from_offset:
             message = (
                 f"the archive of partition {partition} ends at {archived}, and the rows from there to {from_offset} "
@@ -83,7 +154,7 @@ class ArchiveWriter:
             )
             raise ArchiveError(message)
         start = from_offset if archived is None else archived
-        self._buffers[topic_id, partition] = _Buffer(start, from_offset)
+        self._buffers[topic_id, partition] = _Buffer(from_offset if archived is None else None, start, from_offset)
         return start
 
     def add(self, topic_id: str, partition: int, rows: ArchiveRows) -> None:
@@ -95,50 +166,7 @@ class ArchiveWriter:
             message = f"rows of partition {partition} are not in log order"
             raise ArchiveError(message)
         buffer.next_offset = int(rows.offsets[-1]) + 1
-        if buffer.next_offset <= buffer.archived:
-            return
-        buffer.pending.append(rows)
-        if sum(map(len, buffer.pending)) >= _BLOCK_ROWS:
-            self._convert(buffer, topic_id, partition)
-
-    def commit(self, topic_id: str, partition: int, upto_offset: int) -> SegmentInfo:
-        """Append what was collected below `upto_offset`; afterwards everything below it is archived.
-
-        The same call twice appends once. Nothing is forgotten when it fails: it may be called again.
-
-        Args:
-            topic_id: the broker's id of the topic.
-            partition: the partition.
-            upto_offset: the checkpoint's next offset: one beyond the last offset that it covers.
-
-        Raises:
-            ArchiveRaceError: another process archived this partition at the same time; nothing of ours is visible.
-            ArchiveError: the store refused.
-
-        """
-        buffer = self._buffers[topic_id, partition]
-        application = application_id(topic_id, partition)
-        handle = self._current()
-        archived = handle.transaction_version(application)
-        start = buffer.archived if archived is None else max(archived, buffer.archived)
-        self._convert(buffer, topic_id, partition)
-        if archived is not None and archived >= upto_offset:
-            self._forget(buffer, archived)
-            return SegmentInfo((), (), 0, archived, archived)
-        frames = [part for frame in buffer.frames if len(part := _slice(frame, start, upto_offset))]
-        name = f"{partition:05d}-{upto_offset:020d}"
-        written = [self._table.write_file(part, day, name) for day, part in _by_day(frames)]
-        # Committed even without rows: the archived offset has to follow the checkpoints.
-        self._table.commit(handle, [action for _, action in written], application, upto_offset)
-        self._forget(buffer, upto_offset)
-        files = [file for file, _ in written]
-        return SegmentInfo(
-            paths=tuple(file.path for file in files),
-            sha256=tuple(file.sha256 for file in files),
-            rows=sum(file.rows for file in files),
-            from_offset=start,
-            upto_offset=upto_offset,
-        )
+        buffer.rows += _cut([rows], buffer.taken)
 
     def discard(self, topic_id: str, partition: int) -> None:
         """Forget a partition that was lost: its new owner archives what is not archived yet."""
@@ -146,36 +174,147 @@ class ArchiveWriter:
 
     @property
     def buffered_rows(self) -> int:
-        """Rows collected and not archived yet, of all partitions."""
-        return sum(sum(map(len, buffer.pending)) + sum(map(len, buffer.frames)) for buffer in self._buffers.values())
+        """Rows collected and not archived yet, of all partitions; those of unwritten segments are among them."""
+        collected = sum(len(rows) for buffer in self._buffers.values() for rows in buffer.rows)
+        return collected + sum(map(len, self._segments))
 
-    def _convert(self, buffer: _Buffer, topic_id: str, partition: int) -> None:
-        if buffer.pending:
-            now_ms = int(self._clock.now().timestamp() * 1000)
-            frame = to_frame(ArchiveRows.concatenate(buffer.pending), topic_id, partition, now_ms)
-            buffer.frames.append(_slice(frame, buffer.archived))
-            buffer.pending.clear()
+    def prepare(self, upto_offsets: Mapping[Place, int]) -> Segment:
+        """Take out what was collected of each partition below its checkpoint's next offset.
 
-    def _current(self) -> DeltaTable:
-        """The one handle, brought up to date: check and append go through it, so that a race is refused."""
-        if self._handle is None:
-            self._handle = self._table.open_or_create()
-        else:
-            self._handle.update_incremental()
-        return self._handle
+        Args:
+            upto_offsets: topic id and partition, to one beyond the last offset that the checkpoint covers.
 
-    @staticmethod
-    def _forget(buffer: _Buffer, archived: int) -> None:
-        buffer.archived = archived
-        buffer.frames = [kept for frame in buffer.frames if len(kept := _slice(frame, archived))]
+        """
+        buffers = {place: self._buffers[place] for place in upto_offsets}  # a partition that is not ours changes none
+        parts = {}
+        for place, upto in upto_offsets.items():
+            buffer = buffers[place]
+            parts[place] = _Part(buffer, buffer.taken, upto, _cut(buffer.rows, buffer.taken, upto))
+            buffer.rows = _cut(buffer.rows, upto)
+            buffer.taken = max(buffer.taken, upto)
+        segment = Segment(parts)
+        self._segments.add(segment)
+        return segment
+
+    def write(self, segment: Segment) -> dict[Place, SegmentInfo]:
+        """Append a segment; afterwards everything below its offsets is archived. On any thread; again after an error.
+
+        Raises:
+            ArchiveRaceError: another process archived one of the partitions at the same time; nothing of ours is
+                visible, of no partition. The next call leaves out what the other one has archived.
+            ArchiveError: the store refused, or an earlier segment of a partition has not been written yet.
+
+        """
+        with self._lock:
+            if segment._written is None:
+                try:
+                    with store_errors():
+                        segment._written = self._append(segment)
+                finally:
+                    if segment._written is None:
+                        self._writing = None  # whatever state it is in, the next attempt begins with a new one
+                segment._parts = {}
+                segment._files = []
+            return segment._written
+
+    def restore(self, segment: Segment) -> None:
+        """Give up a segment that is neither written nor being written: later ones take its rows, where still ours.
+
+        Raises:
+            ArchiveError: a later segment of a partition has been prepared; restore that one first.
+
+        """
+        ours = {place: part for place, part in segment._parts.items() if self._buffers.get(place) is part.buffer}
+        for (_, partition), part in ours.items():
+            if part.buffer.taken > max(part.from_offset, part.upto_offset):
+                message = f"a later segment of partition {partition} has been prepared; restore that one first"
+                raise ArchiveError(message)
+        for part in ours.values():
+            part.buffer.rows = [*part.rows, *part.buffer.rows]
+            part.buffer.taken = part.from_offset
+        segment._parts = {}
+        segment._written = {}
+
+    def commit(self, topic_id: str, partition: int, upto_offset: int) -> SegmentInfo:
+        """`commit_many` of one partition."""
+        return self.commit_many({(topic_id, partition): upto_offset})[topic_id, partition]
+
+    def commit_many(self, upto_offsets: Mapping[Place, int]) -> dict[Place, SegmentInfo]:
+        """Append what was collected of some partitions in one commit: `prepare` and `write`, on the loop's own thread.
+
+        The same call twice appends once. Nothing is forgotten when it fails: it may be called again. Args and errors
+        are those of `prepare` and `write`.
+        """
+        segment = self.prepare(upto_offsets)
+        try:
+            return self.write(segment)
+        except BaseException:
+            self.restore(segment)
+            raise
+
+    def _append(self, segment: Segment) -> dict[Place, SegmentInfo]:
+        handle = self._writing = self._current(self._writing)
+        infos: dict[Place, SegmentInfo] = {}
+        starts: dict[Place, int] = {}
+        versions: dict[str, int] = {}
+        for place, part in segment._parts.items():
+            application = application_id(*place)
+            archived = handle.transaction_version(application)
+            if archived is not None and archived >= part.upto_offset:
+                infos[place] = SegmentInfo((), (), 0, archived, archived)
+                continue
+            starts[place] = part.start(archived, place[1])
+            versions[application] = part.upto_offset
+        if not versions:
+            return infos
+        if segment._starts != starts:
+            segment._files = self._write_files(segment, starts)
+            segment._starts = starts
+        # Committed even without rows: the archived offsets have to follow the checkpoints.
+        application, version = versions.popitem()
+        self._table.commit(handle, [file.action for file in segment._files], application, version, also=versions)
+        for place, start in starts.items():
+            files = [file for file in segment._files if place in file.rows]
+            infos[place] = SegmentInfo(
+                paths=tuple(file.file.path for file in files),
+                sha256=tuple(file.file.sha256 for file in files),
+                rows=sum(file.rows[place] for file in files),
+                from_offset=start,
+                upto_offset=segment._parts[place].upto_offset,
+            )
+        return infos
+
+    def _write_files(self, segment: Segment, starts: Mapping[Place, int]) -> list[_File]:
+        """One file a day, with the rows of all partitions that have a start, from there on."""
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        frames = []
+        for (topic_id, partition), start in starts.items():
+            rows = _cut(segment._parts[topic_id, partition].rows, start)
+            if rows:
+                frames.append(to_frame(ArchiveRows.concatenate(rows), topic_id, partition, now_ms))
+        files = []
+        for day, frame in _by_day(frames):
+            file, action = self._table.write_file(frame, day, "segment")
+            counts = frame.group_by("topic_id", "partition").len()
+            rows_of = {(topic_id, partition): count for topic_id, partition, count in counts.iter_rows()}
+            files.append(_File(file, action, rows_of))
+        return files
+
+    def _current(self, handle: DeltaTable | None) -> DeltaTable:
+        """A handle, brought up to date. Check and append go through the same one, so that a race is refused."""
+        if handle is None:
+            return self._table.open_or_create()
+        handle.update_incremental()
+        return handle
 
 
-def _slice(frame: pl.DataFrame, from_offset: int, to_offset: int | None = None) -> pl.DataFrame:
-    """The rows of a frame in log order with offsets in the range; no copy."""
-    offsets = frame["offset"].to_numpy()
-    start = int(np.searchsorted(offsets, from_offset))
-    stop = len(offsets) if to_offset is None else int(np.searchsorted(offsets, to_offset))
-    return frame.slice(start, max(0, stop - start))
+def _cut(parts: Sequence[ArchiveRows], from_offset: int, to_offset: int | None = None) -> list[ArchiveRows]:
+    """The rows with offsets in the range, of parts in log order; no copy, and no empty parts."""
+    return [
+        part.between(from_offset, to_offset)
+        for part in parts
+        if part.offsets[-1] >= from_offset and (to_offset is None or part.offsets[0] < to_offset)
+    ]
 
 
 def _by_day(frames: Sequence[pl.DataFrame]) -> list[tuple[date, pl.DataFrame]]:

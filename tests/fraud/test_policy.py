@@ -142,8 +142,10 @@ def test_a_single_failed_score_goes_to_review_and_a_broken_scorer_does_not_flood
 
 def test_a_confirmed_pattern_stays_quiet_and_another_one_does_not() -> None:
     row = {"probability": 0.9, "card_ref": "holder-confirmed"}
-    quiet = {"holder-confirmed": frozenset({"MODEL_SCORE_HIGH"})}
+    occurred_at = int(batch([row]).columns["occurred_at"][0])
+    quiet = {"holder-confirmed": {"MODEL_SCORE_HIGH": occurred_at + 1}}
     assert decide(batch([row]), POLICY, quiet) == []
+    assert decide(batch([row]), POLICY, {"holder-confirmed": {"MODEL_SCORE_HIGH": occurred_at}})
     assert decide(batch([{**row, "small_24h": 3.0, "amount": 1.0, "merchant_new": 1.0}]), POLICY, quiet)
 
 

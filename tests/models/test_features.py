@@ -246,7 +246,7 @@ def test_recent_events_are_the_kept_ones_oldest_first():
     events.append({"number": 0, "card": 1, "type": "account_verification", "at": START + 50})
     states = CardStates()
     features_of(events, states)
-    recent = recent_events(states, 0)
+    recent = recent_events(states.records[0])
     assert len(recent) == RING_SIZE
     assert [event["occurred_at"] - START for event in recent] == [*range(8, 30), 40, 50]
     assert recent[0] == {
@@ -266,7 +266,7 @@ def test_recent_events_are_the_kept_ones_oldest_first():
         "channel": None,
         "approved": None,
     }
-    assert [event["occurred_at"] - START for event in recent_events(states, 0, until_at=START + 9)] == [8, 9]
+    assert [event["occurred_at"] - START for event in recent_events(states.records[0], until_at=START + 9)] == [8, 9]
     json.dumps(recent)
 
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import io
+import hashlib
 import json
-import zipfile
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from models.card_state import CARD_STATE
 from models.features import compute_features
 from models.key_index import KeyIndex
 from models.state import CardStates, StateFileError
+from models.state_file import packed, unpacked
 
 TOKYO = {"home_country": HOME, "timezone": "Asia/Tokyo"}
 
@@ -100,93 +100,97 @@ def test_select_keeps_the_wanted_cards():
 
 def test_save_and_load_continue_bit_for_bit(tmp_path):
     states, more = filled(), as_transactions(random_events(3, 200, cards=60))
-    states.save(tmp_path / "deep" / "state.npz")
-    loaded = CardStates.load(tmp_path / "deep" / "state.npz")
+    states.save(tmp_path / "deep" / "state.cards")
+    loaded = CardStates.load(tmp_path / "deep" / "state.cards")
     assert_equal(states, loaded)
     assert compute_features(more, states, **TOKYO).tobytes() == compute_features(more, loaded, **TOKYO).tobytes()
     assert_equal(states, loaded)
-    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["state.npz"]
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["state.cards"]
 
 
 def test_empty_states_can_be_saved(tmp_path):
-    CardStates().save(tmp_path / "state.npz")
-    assert len(CardStates.load(tmp_path / "state.npz")) == 0
+    CardStates().save(tmp_path / "state.cards")
+    assert len(CardStates.load(tmp_path / "state.cards")) == 0
 
 
-def rewritten(path, change):
-    """The file's arrays, changed, with a sound container around them."""
-    with np.load(path) as arrays:
-        content = dict(arrays)
-    change(content)
-    np.savez(path, **content)
+def changed_byte(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
 
 
-def test_a_changed_record_is_noticed(tmp_path):
-    path = tmp_path / "state.npz"
+@pytest.mark.parametrize("at", [300, 5_000, -40, -1], ids=["a key", "a record", "the last record", "the digest"])
+def test_a_changed_byte_is_noticed(tmp_path, at):
+    path = tmp_path / "state.cards"
     filled().save(path)
-
-    def change(content):
-        content["records"]["last_at"][3] += 1
-
-    rewritten(path, change)
+    changed_byte(path, at)
     with pytest.raises(StateFileError, match="SHA-256"):
         CardStates.load(path)
 
 
 def test_another_layout_is_refused(tmp_path):
-    path = tmp_path / "state.npz"
+    path = tmp_path / "state.cards"
     filled().save(path)
-
-    def change(content):
-        header = json.loads(content["header"].tobytes())
-        header["state_schema"] = "0" * 64
-        content["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-
-    rewritten(path, change)
+    content = path.read_bytes()
+    header = json.loads(content[:256]) | {"state_schema": "0" * 64}
+    path.write_bytes(json.dumps(header).encode().ljust(256) + content[256:])
     with pytest.raises(StateFileError, match="another layout"):
         CardStates.load(path)
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "no archive", "one array", "no records", "pickle"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "empty", "another file", "huge", "negative"])
 def test_a_damaged_file_is_refused(tmp_path, damage):
-    path = tmp_path / "state.npz"
+    path = tmp_path / "state.cards"
     filled().save(path)
+    content = path.read_bytes()
     if damage == "missing":
         path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:-200])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    elif damage == "no archive":
-        path.write_bytes(b"\x93NUMPY")
-    elif damage == "one array":
-        with path.open("wb") as file:
-            np.save(file, np.zeros(3))
-    elif damage == "no records":
-        rewritten(path, lambda content: content.pop("records"))
+    elif damage in ("huge", "negative"):
+        header = json.loads(content[:256]) | {"cards": 1 << 50 if damage == "huge" else -1}
+        path.write_bytes(json.dumps(header).encode().ljust(256) + content[256:])
     else:
-        rewritten(path, lambda content: content.update(records=np.array([{}], dtype=object)))
-    with pytest.raises(StateFileError, match=r"state\.npz"):
+        new = {"truncated": content[:-200], "longer": content + b"x", "empty": b"", "another file": b"\x93NUMPY" * 99}
+        path.write_bytes(new[damage])
+    with pytest.raises(StateFileError, match=r"state\.cards"):
         CardStates.load(path)
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "state.npz"
+    path = tmp_path / "state.cards"
     filled().save(path)
     before = path.read_bytes()
 
-    def full_disk(file, **arrays):
-        file.write(b"half")
+    def full_disk(keys, records):
+        yield b"half"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full_disk)
+    monkeypatch.setattr("models.state.packed", full_disk)
     with pytest.raises(OSError, match="space"):
         CardStates().save(path)
     assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
+    assert [file.name for file in tmp_path.iterdir()] == ["state.cards"]
 
 
-def test_file_is_a_plain_archive_of_arrays(tmp_path):
-    filled().save(tmp_path / "state.npz")
-    with zipfile.ZipFile(io.BytesIO((tmp_path / "state.npz").read_bytes())) as archive:
-        assert sorted(archive.namelist()) == ["header.npy", "keys.npy", "records.npy"]
+@pytest.mark.parametrize("size", [1, 255, 100_000])
+def test_a_file_is_read_however_it_is_cut(size):
+    states = filled()
+    content = b"".join(packed(states.keys, states.records))
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+    keys_read, records, digest = unpacked(iter(pieces), "state")
+    assert keys_read.tolist() == states.keys.tolist()
+    assert records.tobytes() == states.records.tobytes()
+    assert digest == hashlib.sha256(content).hexdigest()
+
+
+def test_changed_records_alone_bring_an_older_copy_up_to_date():
+    states = filled()
+    states.take_changed()
+    older = states.copy()
+    compute_features(as_transactions(random_events(4, 30, cards=60)), states, **TOKYO)
+    changed, records = states.take_changed()
+    assert 0 < len(changed) <= 30
+    assert states.changed == 0
+    assert older.keys.tolist() != states.keys.tolist()
+    older.put(changed, records)
+    assert_equal(states, older)
+    assert older.changed == 0

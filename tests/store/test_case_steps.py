@@ -14,8 +14,9 @@ from fraud.cases import FraudType, Outcome, ReasonCode, Resolution
 from fraud.compromise import DAY_MS
 from fraud.errors import ConflictError, NotFoundError
 from fraud.store import tables
-from fraud.store.cases import case_events, claim, claim_next, get_case, quiet_patterns, release, resolve
+from fraud.store.cases import case_events, claim, claim_next, get_case, release, resolve
 from fraud.store.database import read, write
+from fraud.store.labels import quiet_patterns
 from fraud.store.views import CaseView
 
 FRAUD = Resolution(Outcome.CONFIRMED_FRAUD, ReasonCode.HOLDER_DENIED, FraudType.CARD_NOT_PRESENT)
@@ -186,21 +187,25 @@ def test_what_the_holder_confirmed_stays_quiet_on_that_card_for_a_while(engine: 
     Partition(engine).commit(detection(1, card=7, reasons=reasons), detection(2, card=7), detection(3, card=8))
     resolved(engine, 1, GENUINE, quiet_days=30)
     until = NOW + 6 + 30 * DAY_MS
-    quiet = {card_ref(7): {"CARD_TESTING", "NEW_MERCHANT", "MODEL_SCORE_HIGH"}}  # a failure is never quiet
+    quiet = dict.fromkeys(("CARD_TESTING", "NEW_MERCHANT", "MODEL_SCORE_HIGH"), until)  # a failure is never quiet
     with read(engine) as connection:
-        assert quiet_patterns(connection, NOW + 6) == quiet
-        assert quiet_patterns(connection, until - 1) == quiet
-        assert quiet_patterns(connection, until) == {}
+        assert quiet_patterns(connection, 1) == {card_ref(7): quiet}
+        assert quiet_patterns(connection, 1, until - 1) == {card_ref(7): quiet}
+        assert quiet_patterns(connection, 1, until) == {}
+        assert quiet_patterns(connection, 0) == {}
 
 
-def test_confirming_again_prolongs_the_quiet(engine: Engine) -> None:
+def test_confirming_again_prolongs_the_quiet_from_that_version_on(engine: Engine) -> None:
     partition = Partition(engine)
     partition.commit(detection(1, card=7))
     resolved(engine, 1, GENUINE, quiet_days=1)
     partition.commit(detection(2, card=7))
     resolved(engine, 2, GENUINE, quiet_days=3)
-    (row,) = rows(engine, tables.quiet_pattern)
-    assert (row["until_at"], row["case_id"]) == (NOW + 6 + 3 * DAY_MS, 2)
+    first, second = NOW + 6 + DAY_MS, NOW + 6 + 3 * DAY_MS
+    with read(engine) as connection:
+        assert quiet_patterns(connection, 1) == {card_ref(7): {"MODEL_SCORE_HIGH": first}}
+        assert quiet_patterns(connection, 2) == {card_ref(7): {"MODEL_SCORE_HIGH": second}}
+    assert [row["case_id"] for row in rows(engine, tables.quiet_pattern)] == [1, 2]
 
 
 @pytest.mark.parametrize("resolution", [FRAUD, Resolution(Outcome.GENUINE, ReasonCode.KNOWN_MERCHANT)])
@@ -212,4 +217,4 @@ def test_nothing_else_makes_a_pattern_quiet(engine: Engine, case_id: int, resolu
 def test_no_quiet_days_is_no_quiet(engine: Engine, case_id: int) -> None:
     resolved(engine, case_id, GENUINE, quiet_days=0)
     with read(engine) as connection:
-        assert quiet_patterns(connection, NOW + 6) == {}
+        assert quiet_patterns(connection, 1) == {}

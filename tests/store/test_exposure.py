@@ -28,6 +28,7 @@ from fraud.store.exposure import (
     exposed_cards,
     exposure_changes,
     exposure_version,
+    exposures_before,
     get_compromise_event,
     import_exposed_cards,
     list_compromise_events,
@@ -324,3 +325,37 @@ def test_counts_of_an_event(engine: Engine) -> None:
         }
         assert event_counts(connection, "other")["detections"] == 1
         assert set(event_counts(connection, "none").values()) == {0}
+
+
+def test_every_earlier_version_can_be_told_from_the_exposures_of_now(engine: Engine) -> None:
+    """Applied to what is exposed now, the differences give what was exposed at any version, checked at every one."""
+
+    def active(exposures: dict[tuple[str, str], ExposureChange], found: list[ExposureChange]) -> set[tuple[str, str, int]]:
+        for change in found:
+            exposures[change.compromise_event_id, change.card_ref] = change
+        return {(item.compromise_event_id, item.card_ref, item.tier) for item in exposures.values() if not item.released}
+
+    add_event(engine)
+    add_event(engine, "CE-2")
+    seen = {version(engine): active({}, changes(engine, 0))}
+
+    def note() -> None:
+        seen[version(engine)] = active({}, changes(engine, 0))
+
+    take(engine, alert_file([1, 2]))
+    note()
+    take(engine, alert_file([2, 3], sha256="a" * 64), event_id="CE-2")
+    note()
+    step(engine, CompromiseStatus.INVESTIGATING, CompromiseStatus.REFUTED)
+    note()
+    take(engine, alert_file([4], sha256="b" * 64), event_id="CE-2")
+    note()
+    step(engine, CompromiseStatus.CONFIRMED, CompromiseStatus.CLOSED, event_id="CE-2")
+    note()
+    step(engine, CompromiseStatus.INVESTIGATING, event_id="CE-2", reason="extension of the list")
+    note()
+    assert sorted(seen) == list(range(7))
+    for at, expected in seen.items():
+        current = {(item.compromise_event_id, item.card_ref): item for item in changes(engine, 0)}
+        with read(engine) as connection:
+            assert active(current, exposures_before(connection, at)) == expected, at

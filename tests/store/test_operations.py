@@ -32,6 +32,7 @@ from fraud.store.operations import (
     ensure_reference_set,
     list_dead_letters,
     newest_checkpoint,
+    prune_checkpoints,
     reached_at,
     register_checkpoint,
     set_story,
@@ -194,3 +195,13 @@ def test_story_is_written_part_by_part(engine: Engine) -> None:
         set_story(connection, "cards", [{"card_ref": "x:1", "case_id": None}])
     with read(engine) as connection:
         assert story(connection) == {"title": "two", "cards": [{"card_ref": "x:1", "case_id": None}]}
+
+
+def test_files_that_a_kept_checkpoint_shares_stay(engine: Engine) -> None:
+    for offset, names in ((10, "a"), (20, "ab"), (30, "abc"), (40, "d")):
+        with write(engine) as connection:
+            paths = [{"path": name, "sha256": name} for name in names]
+            register_checkpoint(connection, key(), offset, 1, "schema", paths, NOW)
+    with write(engine) as connection:
+        assert prune_checkpoints(connection, key(), 2) == []
+        assert prune_checkpoints(connection, key(), 1) == ["a", "b", "c"]

@@ -20,7 +20,8 @@ from fraud.settings import MonitoringSettings
 from fraud.store.database import open_engine
 from fraud.store.records import Counters, DeadLetterRecord, PartitionEffects, PartitionKey
 from streams.health import Health, monitoring_server
-from streams.metrics import METRICS, OTHER, MetricName, Metrics
+from streams.metric_table import METRICS, MetricName
+from streams.metrics import OTHER, Metrics
 from streams.observer import MetricsObserver, WorkerObserver
 
 PAN = "4111111111111111"
@@ -96,11 +97,14 @@ def tell_everything(observer: WorkerObserver) -> None:
     observer.batch([effects()], 0.02)
     observer.missing({"mcc": 2, f"card {PAN}": 1})
     observer.database_retry()
-    observer.committed([effects()], 0.03)
+    observer.replaying(3, 900)
     observer.ready(3)
+    observer.checkpointed(3)
+    observer.committed([effects()], 0.03)
     observer.lag(3, 40, 1.5)
     observer.state(3, 600, 70_000)
-    observer.checkpointed(3)
+    observer.checkpoint_failed("archive")
+    observer.archived(40, 0.2)
 
 
 def test_the_table_has_every_metric_once() -> None:
@@ -131,6 +135,11 @@ def test_every_metric_has_a_value_after_one_call_of_each_kind(observer: MetricsO
         ("mimamori_state_cards", partition): 600,
         ("mimamori_state_bytes", partition): 70_000,
         ("mimamori_checkpoint_age_seconds", partition): 4,
+        ("mimamori_checkpoints_total", ()): 1,
+        ("mimamori_checkpoint_failures_total", (("step", "archive"),)): 1,
+        ("mimamori_archived_rows_total", ()): 40,
+        ("mimamori_archive_seconds_bucket", (("le", "0.25"),)): 1,
+        ("mimamori_replay_left_records", partition): 0,
         ("mimamori_poll_age_seconds", ()): 4,
         ("mimamori_partitions_assigned", ()): 1,
         ("mimamori_partitions_ready", ()): 1,
@@ -152,6 +161,36 @@ def test_a_partition_that_has_gone_leaves_no_series(observer: MetricsObserver) -
     assert found["mimamori_rebalances_total", ()] == 3
 
 
+def test_the_age_of_a_checkpoint_is_that_of_what_none_holds(observer: MetricsObserver, seconds: Seconds) -> None:
+    def age() -> float:
+        return samples(observer.metrics)["mimamori_checkpoint_age_seconds", (("partition", "3"),)]
+
+    observer.assigned(3)
+    seconds.now += 1_000
+    assert age() == 0  # nothing has been committed: there is nothing to hold
+    observer.committed([effects()], 0.01)
+    seconds.now += 50
+    observer.committed([effects()], 0.01)
+    seconds.now += 50
+    assert age() == 100  # no checkpoint was ever written, and that is seen
+    observer.checkpointed(3)
+    seconds.now += 1_000
+    assert age() == 0
+    observer.committed([effects()], 0.01)
+    seconds.now += 7
+    assert age() == 7
+    observer.revoked(3)
+    observer.checkpointed(3)  # the last one of a partition that has gone
+    assert not [name for name, labels in samples(observer.metrics) if dict(labels).get("partition")]
+
+
+def test_a_replay_shows_what_is_left(observer: MetricsObserver) -> None:
+    for left in (900, 300):
+        observer.assigned(3)
+        observer.replaying(3, left)
+        assert samples(observer.metrics)["mimamori_replay_left_records", (("partition", "3"),)] == left
+
+
 def test_another_model_replaces_the_one_before(observer: MetricsObserver) -> None:
     observer.model(DIGEST, self_test_passed=True)
     observer.model(None, self_test_passed=True)
@@ -169,6 +208,7 @@ def test_labels_hold_only_words_of_closed_lists(text: str) -> None:
     metrics = Metrics()
     metrics.add("mimamori_missing_fields_total", field=f"{PAN}{text}")
     metrics.add("mimamori_dead_letters_total", error_class=f"{PAN}{text}")
+    metrics.add("mimamori_checkpoint_failures_total", step=f"{PAN}{text}")
     metrics.set("mimamori_lag_records", 1, partition=f"{PAN}{text}")
     metrics.set("mimamori_model_info", 1, model_digest=f"{PAN}{text}")
     labels = {value for _, pairs in samples(metrics) for name, value in pairs if name != "le"}

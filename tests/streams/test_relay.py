@@ -10,23 +10,32 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from jsonschema_rs import Draft202012Validator
 from kafka import KafkaConsumer
 from pydantic import ValidationError
 from sqlalchemy import Engine, insert, select
+from sqlalchemy.exc import OperationalError
+from test_pipeline_batches import records_of, run
 
 from fraud.errors import ConfigurationError
 from fraud.settings import KafkaSettings, WebhookEndpoint, WebhookSettings
 from fraud.store.database import open_engine, read, write
-from fraud.store.outbox import OutboxMessage, delivery_counts
+from fraud.store.folding import store_detections
+from fraud.store.operations import ensure_reference_set
+from fraud.store.outbox import OutboxMessage, delivery_counts, due_messages
 from fraud.store.tables import outbox, outbox_delivery
-from streams.delivery import LONGEST_DELAY_MS, DeliveryError, Destination, Fault, retry_delay_ms
+from streams import relay as relay_module
+from streams.delivery import LONGEST_DELAY_MS, DeliveryError, Destination, Fault, message_body, retry_delay_ms
 from streams.kafka import connection_options, create_topics
 from streams.relay import KafkaDestination, Relay
+from streams.schema_files import SCHEMA_FOLDER
+from streams.simulator import Simulation
 from streams.webhooks import Webhook
 
 SECRET = "a secret of this test, long enough"
@@ -380,3 +389,122 @@ def test_without_a_broker_messages_wait(engine: Engine, clock: MovedClock) -> No
     down = Down(KafkaSettings())
     assert not relay(engine, clock, down).deliver_due(down)
     assert states(engine, "kafka") == {"m-1": ("WAITING", 1, "NO_BROKER"), "m-2": ("WAITING", 0, None)}
+
+
+def test_a_detections_message_is_what_its_schema_promises(engine: Engine, simulation: Simulation) -> None:
+    """From the records of the log to the bytes on the topic."""
+    schema = json.loads((SCHEMA_FOLDER / "card.detections.json").read_text(encoding="utf-8"))
+    effects = next(item for item in run(simulation, records_of(simulation)[:4_000], 4_000) if item.detections)
+    assert all(item.fraud_probability is not None for item in effects.detections)
+    # Without a model they are all alike, and the events that the cards are in are not in this database.
+    made = {
+        item.detection_id: replace(item, compromise_event_ids=(), fraud_probability=number / 1_000)
+        for number, item in enumerate(effects.detections, 1)
+    }
+    with write(engine) as connection:
+        reference_set_id = ensure_reference_set(connection, 0, None, "b" * 64, 1, {}, 0)
+        stored = replace(effects, reference_set_id=reference_set_id, detections=tuple(made.values()))
+        store_detections(connection, [stored])
+    relay(engine, MovedClock(), webhook(1))
+    with read(engine) as connection:
+        messages = due_messages(connection, "core", 2**62, 1_000)
+    validator = Draft202012Validator(schema)
+    found = [json.loads(message_body(message)) for message in messages]
+    assert {body["detection_id"] for body in found} == {message.message_id for message in messages} == set(made)
+    for body in found:
+        validator.validate(body)
+        assert set(schema["properties"]) <= set(body)
+        assert body["fraud_probability"] == made[body["detection_id"]].fraud_probability
+
+
+def in_outbox(engine: Engine) -> set[str]:
+    with read(engine) as connection:
+        return set(connection.execute(select(outbox.c.message_id)).scalars())
+
+
+def test_messages_go_when_all_destinations_have_been_done_with_them_for_as_long_as_they_are_kept(
+    engine: Engine, clock: MovedClock, receive: Callable[..., Receiver]
+) -> None:
+    good, bad = receive(), receive(503)
+    add(engine, 1, 2)
+    hook = webhook(good.port, clock)
+    endpoint = WebhookEndpoint(name="other", url=f"http://127.0.0.1:{bad.port}/", secret=SECRET)  # type: ignore[arg-type]
+    other = Webhook(endpoint, WebhookSettings(allowed_hosts=("127.0.0.1",), endpoints=(endpoint,)), clock)
+    relaying = Relay(engine, [hook, other], clock, random.Random(7), keep_days=2)  # noqa: S311
+    relaying.route()
+    relaying.deliver_due(hook)
+    relaying.deliver_due(other)  # refuses the first, and the second is not tried
+    clock.move(100 * 86_400_000)
+    assert relaying.remove_old() == 0  # one of the two destinations still waits, however long
+    assert in_outbox(engine) == {"m-1", "m-2"}
+    relaying.deliver_due(other)
+    clock.move(2 * 86_400_000)
+    assert relaying.remove_old() == 0  # kept for two days, and not less
+    clock.move(1)
+    assert relaying.remove_old() == 2
+    assert in_outbox(engine) == set()
+    with read(engine) as connection:
+        assert connection.execute(select(outbox_delivery)).all() == []
+    assert (sorted(good.ids()), sorted(bad.ids())) == (["m-1", "m-2"], ["m-1", "m-1", "m-2"])
+
+
+def test_what_nobody_has_routed_yet_is_not_old(engine: Engine, clock: MovedClock) -> None:
+    add(engine, 1)
+    clock.move(1_000 * 86_400_000)
+    assert Relay(engine, [], clock).remove_old() == 0
+    assert in_outbox(engine) == {"m-1"}
+
+
+def test_the_relay_removes_old_messages_while_it_runs(engine: Engine, receive: Callable[..., Receiver]) -> None:
+    """Those of 2023 are old on the machine's own clock; a new one is kept."""
+    receiver = receive()
+    clock, hook = MovedClock(), webhook(receiver.port)
+    add(engine, 1, 2)
+    relay(engine, clock, hook).deliver_due(hook)
+    add(engine, 3)
+    stopping = threading.Event()
+    running = threading.Thread(target=Relay(engine, [hook]).run, args=(stopping,))
+    running.start()
+    try:
+        while in_outbox(engine) != {"m-3"} or states(engine)["m-3"][0] != "DELIVERED":
+            assert running.is_alive()
+            stopping.wait(0.05)
+    finally:
+        stopping.set()
+        running.join()
+    assert sorted(receiver.ids()) == ["m-1", "m-2", "m-3"]
+
+
+def test_a_delivery_that_could_not_be_recorded_is_made_again_under_the_same_id(
+    engine: Engine, clock: MovedClock, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least once: the receiver has it, the database does not know."""
+    receiver = receive()
+    add(engine, 1, 2)
+    hook = webhook(receiver.port, clock)
+    relaying = relay(engine, clock, hook)
+    with monkeypatch.context() as away:
+
+        def fail(*_: Any) -> None:
+            raise OperationalError("", None, Exception())
+
+        away.setattr(relay_module, "settle_delivery", fail)
+        with pytest.raises(OperationalError):
+            relaying.deliver_due(hook)
+    assert relaying.deliver_due(hook)
+    assert receiver.ids() == ["m-1", "m-1", "m-2"]
+    bodies = [body for _, headers, body in receiver.requests if headers["Mimamori-Id"] == "m-1"]
+    assert bodies[0] == bodies[1]
+    assert {status for status, _, _ in states(engine).values()} == {"DELIVERED"}
+
+
+def test_no_proxy_of_the_environment_gets_a_message(
+    engine: Engine, clock: MovedClock, receive: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, receiver = receive(), receive()
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+    add(engine, 1)
+    hook = webhook(receiver.port, clock)
+    relay(engine, clock, hook).deliver_due(hook)
+    assert (proxy.ids(), receiver.ids()) == ([], ["m-1"])

@@ -21,9 +21,10 @@ from fraud.store.records import PartitionKey
 from models.state import CardStates
 from streams.dedupe import DedupeWindow
 from streams.exposure_index import ExposureIndex
+from streams.objects import ObjectStore, open_object_store
 from streams.pipeline import PartitionState, Pipeline, ReferenceSet
 from streams.simulator import SimulationParameters, simulate
-from streams.snapshots import SnapshotError, load_partition, save_partition
+from streams.snapshots import CARDS, Chain, FrozenState, SnapshotError, Snapshots, freeze
 from streams.wire import Decoder, RawRecord, encode, keys
 
 KEY = PartitionKey("group", "topic-id", "card.transactions", 0)
@@ -67,7 +68,7 @@ def fresh_state(epoch: int = 1) -> PartitionState:
 
 
 def process(engine: Engine, state: PartitionState, records: list[RawRecord], reference: ReferenceSet) -> None:
-    effects = make_pipeline().process(state, records, reference, 2)
+    effects = make_pipeline().process(state, records, reference, 2).effects
     with write(engine) as connection:
         assert commit_effects(connection, [effects]) == []
 
@@ -90,89 +91,179 @@ def claimed(engine: Engine) -> PartitionState:
     return fresh_state(position.owner_epoch)
 
 
+class Taker:
+    """Takes snapshots of one state, one after the other."""
+
+    def __init__(self, engine: Engine, store: ObjectStore, keep: int = 3) -> None:
+        self.snapshots = Snapshots(engine, store, keep, WINDOW)
+        self.chain: Chain | None = Chain()
+        self.carried: FrozenState | None = None
+
+    def take(self, state: PartitionState) -> bool:
+        frozen = freeze(state, self.carried)
+        assert self.chain is not None
+        chain = self.snapshots.write(frozen, self.chain, 3)
+        self.carried = frozen if chain is None else None
+        self.chain = chain or self.chain
+        return chain is not None
+
+    def load(self, at_most: int, epoch: int = 1) -> PartitionState:
+        state, self.chain = self.snapshots.load(KEY, epoch, at_most)
+        return state
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return open_object_store(tmp_path / "snapshots")
+
+
+@pytest.fixture
+def taker(engine: Engine, store: ObjectStore) -> Taker:
+    return Taker(engine, store)
+
+
 def test_a_snapshot_and_the_tail_give_the_state_of_one_that_never_stopped(
-    engine: Engine, reference: ReferenceSet, records: list[RawRecord], tmp_path: Path
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], taker: Taker
 ) -> None:
     half = len(records) // 2
     state = claimed(engine)
     process(engine, state, records[:half], reference)
-    assert save_partition(engine, tmp_path, state, 3, keep=3)
+    assert taker.take(state)
     process(engine, state, records[half:], reference)
 
-    again = load_partition(engine, KEY, state.owner_epoch, len(records), WINDOW)
+    again = taker.load(len(records), state.owner_epoch)
     assert again.next_offset == half
-    make_pipeline().replay(again, records[half:], frozenset(), 4)
+    assert make_pipeline().replay(again, records[half:], frozenset(), None, 4) is None
     assert same(again, state)
     assert again.next_offset == len(records)
 
 
-def test_a_duplicate_of_an_event_from_before_the_snapshot_is_still_a_duplicate(
-    engine: Engine, reference: ReferenceSet, records: list[RawRecord], tmp_path: Path
-) -> None:
-    state = claimed(engine)
-    process(engine, state, records, reference)
-    save_partition(engine, tmp_path, state, 3, keep=3)
-    again = load_partition(engine, KEY, state.owner_epoch, len(records), WINDOW)
-    duplicate = records[5]._replace(offset=len(records))
-    effects = make_pipeline().process(again, [duplicate], reference, 4)
-    assert (effects.counters.processed, effects.counters.duplicates) == (0, 1)
-
-
-def test_a_damaged_snapshot_is_passed_over_for_an_older_one_and_the_last_one_is_refused(
-    engine: Engine, reference: ReferenceSet, records: list[RawRecord], tmp_path: Path
+def test_a_replay_under_the_recorded_set_gives_the_archive_rows_again(
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], taker: Taker
 ) -> None:
     half = len(records) // 2
     state = claimed(engine)
     process(engine, state, records[:half], reference)
-    save_partition(engine, tmp_path, state, 3, keep=3)
+    taker.take(state)
+    live = make_pipeline().process(state, records[half:], reference, 2).archive_rows
+    replayed = make_pipeline().replay(taker.load(half), records[half:], frozenset(), reference, 4)
+    assert replayed is not None
+    for name in ("offsets", "logged_at", "probability", "anomaly", "tiers", "digests", "reference_set_ids"):
+        np.testing.assert_array_equal(getattr(replayed, name), getattr(live, name), err_msg=name)
+
+
+@pytest.mark.parametrize("restart_every", [None, 3], ids=["one process", "restarts in between"])
+def test_a_base_and_what_changed_give_the_whole_again_and_chains_are_made_short(
+    engine: Engine,
+    reference: ReferenceSet,
+    records: list[RawRecord],
+    taker: Taker,
+    store: ObjectStore,
+    restart_every: int | None,
+) -> None:
+    state = claimed(engine)
+    lengths = []
+    for number, start in enumerate(range(0, 600, 20)):
+        process(engine, state, records[start : start + 20], reference)
+        assert taker.take(state)
+        assert taker.chain is not None
+        lengths.append(len(taker.chain.of(CARDS)))
+        again = Taker(engine, store).load(start + 20)
+        assert again.next_offset == start + 20
+        assert same(again, state)
+        if restart_every and number % restart_every == 0:
+            state = taker.load(start + 20, state.owner_epoch)
+    assert max(lengths) == 8
+    assert lengths.count(1) > 1
+    assert len(store.list()) <= 2 * (8 + 3)  # what no kept checkpoint needs is gone
+
+
+def test_a_duplicate_of_an_event_from_before_the_snapshot_is_still_a_duplicate(
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], taker: Taker
+) -> None:
+    state = claimed(engine)
+    process(engine, state, records[:100], reference)
+    taker.take(state)
+    process(engine, state, records[100:], reference)
+    taker.take(state)
+    again = taker.load(len(records))
+    duplicates = [records[5]._replace(offset=len(records)), records[105]._replace(offset=len(records) + 1)]
+    counters = make_pipeline().process(again, duplicates, reference, 4).effects.counters
+    assert (counters.processed, counters.duplicates) == (0, 2)
+
+
+def test_a_damaged_snapshot_is_passed_over_for_an_older_one_and_the_last_one_is_refused(
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], taker: Taker, tmp_path: Path
+) -> None:
+    half = len(records) // 2
+    state = claimed(engine)
+    process(engine, state, records[:half], reference)
+    taker.take(state)
     process(engine, state, records[half:], reference)
-    save_partition(engine, tmp_path, state, 3, keep=3)
-    first, second = sorted(tmp_path.glob("*.cards.npz"), key=lambda path: int(path.name.split("-")[3]))
+    taker.take(state)
+    assert taker.chain is not None
+    first, second = (tmp_path / "snapshots" / part["path"] for part in taker.chain.of(CARDS))
     content = bytearray(second.read_bytes())
     content[len(content) // 2] ^= 1
     second.write_bytes(content)
-    assert load_partition(engine, KEY, state.owner_epoch, len(records), WINDOW).next_offset == half
-    first.unlink()
     with pytest.raises(SnapshotError):
-        load_partition(engine, KEY, state.owner_epoch, len(records), WINDOW)
+        taker.snapshots.verify(taker.chain.of(CARDS)[1])
+    assert taker.load(len(records)).next_offset == half
+    first.unlink()
+    with pytest.raises(SnapshotError, match="mimamori state rebuild"):
+        taker.load(len(records))
 
 
 def test_a_position_that_was_restored_starts_before_a_later_snapshot(
-    engine: Engine, reference: ReferenceSet, records: list[RawRecord], tmp_path: Path
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], taker: Taker
 ) -> None:
     state = claimed(engine)
     process(engine, state, records[:200], reference)
-    save_partition(engine, tmp_path, state, 3, keep=3)
+    taker.take(state)
     process(engine, state, records[200:400], reference)
-    save_partition(engine, tmp_path, state, 3, keep=3)
-    assert load_partition(engine, KEY, 2, 399, WINDOW).next_offset == 200
-    assert load_partition(engine, KEY, 2, 100, WINDOW).next_offset == 0
+    taker.take(state)
+    assert taker.load(399).next_offset == 200
+    assert taker.load(100).next_offset == 0
 
 
 def test_a_snapshot_ahead_of_the_position_or_of_an_older_owner_leaves_nothing_behind(
-    engine: Engine, reference: ReferenceSet, records: list[RawRecord], tmp_path: Path
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], taker: Taker, store: ObjectStore
 ) -> None:
     state = claimed(engine)
     make_pipeline().process(state, records[:50], reference, 2)  # not committed
-    folder = tmp_path / "snapshots"
-    assert not save_partition(engine, folder, state, 3, keep=3)
+    assert not taker.take(state)
     fenced = claimed(engine)
     process(engine, fenced, records[:50], reference)
     claimed(engine)
-    assert not save_partition(engine, folder, fenced, 3, keep=3)
-    assert list(folder.iterdir()) == []
+    assert not Taker(engine, store).take(fenced)
+    assert store.list() == []
     with read(engine) as connection:
         assert newest_checkpoint(connection, KEY, 10**9) is None
 
 
-def test_only_the_newest_snapshots_stay(
-    engine: Engine, reference: ReferenceSet, records: list[RawRecord], tmp_path: Path
+def test_what_was_refused_is_in_the_next_snapshot_of_the_same_worker(
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], taker: Taker
 ) -> None:
     state = claimed(engine)
-    folder = tmp_path / "snapshots"
+    process(engine, state, records[:50], reference)
+    state.owner_epoch = claimed(engine).owner_epoch - 1
+    assert not taker.take(state)
+    state.owner_epoch += 1  # it was this worker that claimed the partition again
+    process(engine, state, records[50:60], reference)
+    assert taker.take(state)
+    assert same(taker.load(60), state)
+
+
+def test_only_the_newest_snapshots_stay(
+    engine: Engine, reference: ReferenceSet, records: list[RawRecord], store: ObjectStore
+) -> None:
+    state = claimed(engine)
+    taker = Taker(engine, store, keep=2)
     for start in range(0, 250, 50):
         process(engine, state, records[start : start + 50], reference)
-        assert save_partition(engine, folder, state, 3, keep=2)
-    offsets = {int(path.name.split("-")[3]) for path in folder.iterdir()}
+        taker.chain = Chain()  # each a base of its own
+        state.cards.touch(state.cards.slots(state.cards.keys))
+        assert taker.take(state)
+    offsets = {int(name.split("/")[2].split("-")[0]) for name in store.list()}
     assert offsets == {200, 250}
-    assert len(list(folder.iterdir())) == 4
+    assert len(store.list()) == 4

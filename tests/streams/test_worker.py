@@ -11,11 +11,11 @@ from worker_support import EVENT, Deployment, ThreadedWorker, differences, event
 
 from fraud.errors import ConfigurationError
 from fraud.transactions import Columns
+from streams.breaker import CircuitBreakerError
 from streams.dead_letters import ErrorClass
 from streams.kafka import make_admin, topic_id
 from streams.simulator import Simulation
 from streams.wire import encode, keys
-from streams.worker import CircuitBreakerError
 
 Deploy = Callable[..., Deployment]
 Record = tuple[bytes | None, bytes | None]

@@ -190,6 +190,10 @@ class Deployment:
                 "database_url": type(self.settings.database_url)(url),
                 "kafka": self.settings.kafka.model_copy(update={"group_id": f"{self.settings.kafka.group_id}-again"}),
                 "stream": self.settings.stream.model_copy(update={"max_poll_records": 2_000}),
+                "archive": self.settings.archive.model_copy(update={"root": str(self.folder / "again" / "archive")}),
+                "snapshots": self.settings.snapshots.model_copy(
+                    update={"root": str(self.folder / "again" / "snapshots")}
+                ),
             }
         )
         twin = object.__new__(Deployment)
@@ -220,10 +224,9 @@ class Deployment:
 
 
 # What depends on the run and not on the log: generated ids, owners, the wall clock, and how many commits a case saw.
-# `recent_events` belongs to the log too; test_pipeline_batches.py says why it is left out here.
 _IDS = {"case_id", "case_event_id", "group_id", "owner", "owner_epoch", "reference_set_id", "version"}
 _TIMES = {"recorded_at", "updated_at", "aware_at", "last_at"}
-_OF_THE_RUN = frozenset({*_IDS, *_TIMES, "recent_events"})
+_OF_THE_RUN = frozenset({*_IDS, *_TIMES})
 
 
 def projection(engine: Engine) -> dict[str, Any]:
