@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraud.codes import MCC_GROUPS, country_alpha_2, format_amount
-from fraud.transactions import EVENT_TYPE_RULES, EVENT_TYPES, FIELD_BY_NAME, Columns, enum_code
+from fraud.transactions import EVENT_TYPE_RULES, EVENT_TYPES, FIELD_BY_NAME, Columns, enum_code, is_linked_clearing
 
 Mask = NDArray[np.bool_]
 Vector = NDArray[Any]
@@ -168,7 +168,7 @@ def _triggers(batch: ScoredBatch, policy: Policy) -> dict[str, Mask]:
     columns, exposure = batch.columns, batch.exposure
     n = len(columns)
     event_type = columns["event_type"]
-    scored = (event_type >= 0) & _SCORED[event_type]
+    scored = (event_type >= 0) & _SCORED[event_type] & ~is_linked_clearing(columns)
     not_present = (columns["channel"] == _ECOMMERCE) | (columns["channel"] == _MOTO)
     exposed = exposure.tier > 0
     watched = exposed & scored & not_present & ~_exonerated(batch)

@@ -296,3 +296,14 @@ def _as_column(values: Column | None, dtype: Any, n: int, name: str) -> Column:
 def enum_code(field: str, value: str) -> int:
     """The column code of an enum value, for rules and tests: `enum_code("channel", "ecommerce")`."""
     return FIELD_BY_NAME[field].values.index(value)
+
+
+def is_linked_clearing(columns: Columns) -> NDArray[np.bool_]:
+    """(n,) True for a clearing that names its authorization: the authorization was judged, so this is not."""
+    linked: NDArray[np.bool_] = columns["event_type"] == _CLEARING
+    named = columns["original_event_id"][linked]
+    linked[linked] = named != None  # noqa: E711 - element by element, on an object column
+    return linked
+
+
+_CLEARING = enum_code("event_type", "clearing")

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fraud.transactions import EVENT_TYPE_RULES, EVENT_TYPES, Column, Columns, enum_code
+from fraud.transactions import EVENT_TYPE_RULES, EVENT_TYPES, Column, Columns, enum_code, is_linked_clearing
 from models.local_time import local_time
 
 EVENT: Final = np.dtype(
@@ -43,7 +43,6 @@ Events = NDArray[np.void]
 _WORKED_OUT: Final = {"amount", "local_day", "hour", "weekday", "counted", "attempt", "verification", "token_used"}
 _SAME_NAME: Final = tuple(name for name in EVENT.names or () if name not in _WORKED_OUT)
 
-_CLEARING: Final = enum_code("event_type", "clearing")
 _VERIFICATION: Final = enum_code("event_type", "account_verification")
 _UNKNOWN_TYPE = False  # last entry of each table: code -1, an event type that is not known
 _RULES = [EVENT_TYPE_RULES[name] for name in EVENT_TYPES]
@@ -51,13 +50,6 @@ _SCORED = np.array([rule.scored for rule in _RULES] + [_UNKNOWN_TYPE])
 _COUNTED = np.array([rule.counted for rule in _RULES] + [_UNKNOWN_TYPE])
 _AMOUNT_COUNTS = np.array([rule.amount_counts for rule in _RULES] + [_UNKNOWN_TYPE])
 _ATTEMPT = np.array([rule.counted and not rule.amount_counts for rule in _RULES] + [_UNKNOWN_TYPE])
-
-
-def is_linked_clearing(columns: Columns) -> NDArray[np.bool_]:
-    """(n,) True for a clearing that names its authorization: the authorization was counted, this is not."""
-    linked: NDArray[np.bool_] = columns["event_type"] == _CLEARING
-    linked[linked] = _is_given(columns["original_event_id"][linked])
-    return linked
 
 
 def is_scored(columns: Columns) -> NDArray[np.bool_]:

@@ -27,11 +27,15 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "Transactions wait for more than a minute: a watched card can be used meanwhile without anybody seeing it.",
         (
             "All partitions or one? One: see PartitionStalled.",
-            "`mimamori_poll_age_seconds` above 30: a batch or a commit hangs. `mimamori_commit_seconds` tells the "
-            "database from the CPU.",
+            (
+                "`mimamori_poll_age_seconds` above 30: a batch or a commit hangs. `mimamori_commit_seconds` tells the "
+                "database from the CPU."
+            ),
             "Commits are quick and the CPU is busy: start another worker, up to one a partition.",
-            "After an outage the lag falls by itself: `mimamori_lag_records` over the rate of "
-            "`mimamori_scored_total` is how long it takes.",
+            (
+                "After an outage the lag falls by itself: `mimamori_lag_records` over the rate of "
+                "`mimamori_scored_total` is how long it takes."
+            ),
         ),
     ),
     Alert(
@@ -42,10 +46,14 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "A partition's lag grows by a second a second: nothing of it is processed. The Kafka client can hold a "
         "partition that it never fetches, without any error.",
         (
-            "The worker ends itself after `stream.stalled_seconds`, and its supervisor starts it again. Has it? See "
-            "the last lines of its log.",
-            "It has not: restart this worker (SIGTERM), and keep its log. Nothing is lost: the position is in the "
-            "database.",
+            (
+                "The worker ends itself after `stream.stalled_seconds`, and its supervisor starts it again. Has it? "
+                "See the last lines of its log."
+            ),
+            (
+                "It has not: restart this worker (SIGTERM), and keep its log. Nothing is lost: the position is in the "
+                "database."
+            ),
             "The log says that too many rows wait for a checkpoint: see ArchiveRefused and SnapshotNotWritten.",
             "It stalls again on another machine: `mimamori reconcile` on this partition, then the broker's log.",
         ),
@@ -53,31 +61,44 @@ ALERTS: Final[tuple[Alert, ...]] = (
     Alert(
         "WorkerKeepsEnding",
         True,
-        "changes(mimamori_started_at_seconds[15m]) > 2",
-        0,
-        "A worker ends itself again and again. The last line of its log says why.",
+        'up{job="mimamori-worker"} == 0 or changes(mimamori_started_at_seconds[15m]) > 2',
+        2,
+        "A worker has ended, or ends itself again and again. The last line of its log says why. A supervisor that "
+        "counts restarts tells it sooner.",
         (
-            "`CIRCUIT_BREAKER`, of the last records too many cannot be processed: see BreakerOpen.",
-            "`STALLED`: see PartitionStalled. Exit code 70 with stacks: the loop stood still; keep the stacks, look at "
-            "what the loop's thread waits for.",
-            "`CONFIGURATION`: a setting, or a topic that was made anew. It does not go away by itself.",
-            "The log begins after the position, or the archive would have a hole: records are missing. Stop, and "
-            "decide with `mimamori positions reset`.",
+            (
+                '"... records cannot be processed; stopped before the batch was recorded": the breaker is open. '
+                "Go on with BreakerNear."
+            ),
+            (
+                '"... have records and do not move": see PartitionStalled. Exit code 70 with stacks: the loop stood '
+                "still; keep the stacks, and look at what the loop's thread waits for."
+            ),
+            "Exit code 2: a setting, or a topic that was made anew. It does not go away by itself.",
+            (
+                "The log begins after the position, or the archive would have a hole: records are missing. Stop, and "
+                "decide with `mimamori positions reset`."
+            ),
         ),
     ),
     Alert(
-        "BreakerOpen",
+        "BreakerNear",
         True,
         "sum(rate(mimamori_dead_letters_total[5m])) > 0.25 * sum(rate(mimamori_polled_records_total[5m]))",
         1,
         "A quarter of what comes cannot be processed. At `stream.circuit_breaker_ratio` of the last 1,000 records the "
-        "worker stops before it records the batch, so that the topic does not drain into dead letters.",
+        "circuit breaker opens: the worker ends before it records the batch, so that the topic does not drain into "
+        "dead letters. A sudden flood is seen by WorkerKeepsEnding alone.",
         (
             "`mimamori dead-letters list`: one class and one field is a producer's new release. Ask its owner.",
-            "Leave the worker stopped until the producer is mended: the position stays, and nothing is lost while "
-            "the topic keeps it.",
-            "The bad records are already in the log and have to pass: raise `stream.circuit_breaker_ratio`, let them "
-            "become dead letters, set it back, then replay them.",
+            (
+                "Leave the worker stopped until the producer is mended: the position stays, and nothing is lost while "
+                "the topic keeps it."
+            ),
+            (
+                "The bad records are already in the log and have to pass: raise `stream.circuit_breaker_ratio`, let "
+                "them become dead letters, set it back, then replay them."
+            ),
         ),
     ),
     Alert(
@@ -94,7 +115,8 @@ ALERTS: Final[tuple[Alert, ...]] = (
     Alert(
         "CardNumberFound",
         True,
-        'increase(mimamori_security_findings_total[1h]) > 0 or increase(mimamori_dead_letters_total{error_class=~"PAN_.*"}[1h]) > 0',
+        "increase(mimamori_security_findings_total[1h]) > 0 or "
+        'increase(mimamori_dead_letters_total{error_class=~"PAN_.*"}[1h]) > 0',
         0,
         "A producer sends card numbers. They were blanked or refused; the log of Kafka still holds them.",
         (
@@ -124,8 +146,10 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "more records.",
         (
             "The worker's log names the error. No room, rights, credentials: mend the store of `archive.root`.",
-            "`ARCHIVE_RACE` now and then is harmless: two workers at once, and one tries again. Always: two "
-            "processes believe that they own one partition; see `mimamori_partitions_assigned`.",
+            (
+                "`ArchiveRaceError` now and then is harmless: two workers at once, and one tries again. Always: two "
+                "processes believe that they own one partition; see `mimamori_partitions_assigned`."
+            ),
             "The store does not know conditional writes (S3's `If-None-Match`): it cannot hold the archive.",
         ),
     ),
@@ -136,8 +160,10 @@ ALERTS: Final[tuple[Alert, ...]] = (
         5,
         "The archive took the rows, but the snapshots or their rows in the database cannot be written.",
         (
-            "The worker's log names the error: `OBJECT_STORE` is the store of `snapshots.root`, anything of the "
-            "database is the database.",
+            (
+                "The worker's log names the error: `ObjectStoreError` is the store of `snapshots.root`, anything "
+                "of SQL is the database."
+            ),
             "The store is mended: nothing else to do, the same checkpoint is tried again.",
             "`mimamori checkpoints verify` afterwards.",
         ),
@@ -151,8 +177,10 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "grows.",
         (
             "Does the database answer? A failover passes by itself.",
-            "It answers and commits still fail: connections used up, a lock held, a full disk. The worker's log names "
-            "the class of the error.",
+            (
+                "It answers and commits still fail: connections used up, a lock held, a full disk. The worker's log "
+                "names the class of the error."
+            ),
         ),
     ),
     Alert(
@@ -163,8 +191,10 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "A partition has been assigned for a quarter of an hour, and its new records are still not processed.",
         (
             "`mimamori_replay_left_records` falls: wait; its rate tells for how long.",
-            "It stands still: the broker, or a snapshot that cannot be read. See the worker's log and "
-            "`mimamori checkpoints verify`.",
+            (
+                "It stands still: the broker, or a snapshot that cannot be read. See the worker's log and "
+                "`mimamori checkpoints verify`."
+            ),
         ),
     ),
 )
@@ -174,7 +204,8 @@ def render_alert(alert: Alert) -> str:
     """An alert's section of the runbook."""
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(alert.steps, 1))
     urgency = "Page" if alert.page else "Ticket"
-    lasting = f" for {alert.minutes} minutes" if alert.minutes else ""
+    minutes = "a minute" if alert.minutes == 1 else f"{alert.minutes} minutes"
+    lasting = f" for {minutes}" if alert.minutes else ""
     return f"""\
 ### {alert.name}
 

@@ -158,6 +158,7 @@ class Checkpointer:
                 self._attempt(job)
             except (MimamoriError, SQLAlchemyError, OSError) as error:
                 log.warning("checkpoint not written; trying again", error=type(error).__name__, seconds=delay)
+                self._observer.checkpoint_failed("snapshot" if job.archived else "archive")
                 if self._abandoned.wait(delay):
                     return job
                 delay = min(delay * 2, _LONGEST_RETRY_SECONDS)

@@ -78,6 +78,7 @@ def make_consumer(settings: KafkaSettings, max_poll_records: int) -> KafkaConsum
         metrics_enabled=False,
     )
     _finish_what_is_begun(consumer)
+    _give_back_what_is_parked(consumer)
     return consumer
 
 
@@ -91,6 +92,24 @@ def _finish_what_is_begun(consumer: KafkaConsumer) -> None:
     coordinator = consumer._coordinator
     sees_a_reason = coordinator.need_rejoin
     coordinator.need_rejoin = lambda: coordinator.rejoining or sees_a_reason()
+
+
+def _give_back_what_is_parked(consumer: KafkaConsumer) -> None:
+    """Have `poll()` go on with a partition that was paused with records in hand, once it is resumed.
+
+    kafka-python 3.0.12 parks such records and takes them up again only while it holds no other partition's; it goes on
+    holding those of which nothing is left. When another partition was read meanwhile, the parked one is never fetched
+    again: assigned, not paused, behind, and silent.
+    """
+    fetcher = consumer._fetcher
+    take = fetcher.fetched_records
+
+    def fetched_records(*arguments: Any, **named: Any) -> Any:
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
+        return take(*arguments, **named)
+
+    fetcher.fetched_records = fetched_records
 
 
 def make_producer(settings: KafkaSettings) -> KafkaProducer:

@@ -146,6 +146,7 @@ class Partitions:
             if parked is not None and _is_current(parked[0], position.next_offset, position.owner_epoch):
                 state = parked[0]
                 state.owner_epoch = position.owner_epoch
+                log.info("partition came back", partition=partition.partition, position=state.next_offset)
                 self._start(partition, state)
                 return True
             if parked is not None:

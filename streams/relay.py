@@ -222,7 +222,7 @@ class Relay:
 def run_relay(context: JobContext) -> bool:
     """The relay as a job that never ends: to Kafka and to the webhooks of the settings."""
     settings = context.settings
-    destinations = [KafkaDestination(settings.kafka), *make_webhooks(settings.webhooks)]
+    destinations: list[Destination] = [KafkaDestination(settings.kafka), *make_webhooks(settings.webhooks)]
     Relay(context.engine, destinations, keep_days=settings.relay.keep_days).run(context.stopping)
     return False
 

@@ -71,11 +71,11 @@ whom. Clocks of the machines must agree to a few seconds.
 Each message arrives at least once; a receiver drops what it has seen by `Mimamori-Id` (in Kafka: the header
 `message-id`), which never changes. Failed deliveries are tried again, later and later, up to every
 {LONGEST_DELAY_MS // 60_000} minutes, without end: a receiver that comes back gets everything. A destination taken out
-of the settings is given up. `relay.keep_days` after the last destination is done with a message it is removed from the
-database, given up or delivered; what still waits for anybody stays. A webhook is signed: `Mimamori-Signature` is `v1=` and the hexadecimal HMAC-SHA-256, under
-the shared secret, of `Mimamori-Timestamp` (epoch milliseconds), a full stop and the body as it came. Compare in
-constant time, and refuse timestamps that are more than five minutes off. Redirects are not followed, and only hosts in
-`webhooks.allowed_hosts` are posted to.
+of the settings is given up. Once its last destination has it, or was given up, a message stays in the database for
+`relay.keep_days`; what still waits for anybody stays longer. A webhook is signed: `Mimamori-Signature` is `v1=` and the
+hexadecimal HMAC-SHA-256, under the shared secret, of `Mimamori-Timestamp` (epoch milliseconds), a full stop and the
+body as it came. Compare in constant time, and refuse timestamps that are more than five minutes off. Redirects are not
+followed, proxies of the environment are not used, and only hosts in `webhooks.allowed_hosts` are posted to.
 
 | error | meaning | what to do |
 |---|---|---|

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from kafka import TopicPartition
+from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from fraud.errors import ConflictError, NotFoundError, UnavailableError
@@ -23,9 +24,10 @@ from fraud.store.database import read, write
 from fraud.store.effects import read_position
 from fraud.store.operations import newest_checkpoint, prune_checkpoints
 from fraud.store.records import PartitionKey, Position
+from models.card_state import CARD_STATE
 from models.features import compute_features
 from models.profiles import with_profiles
-from models.state import CardStates
+from models.state import CardStates, Records
 from streams.archive import ArchiveReader, ArchiveTable
 from streams.dedupe import DedupeWindow
 from streams.history.accumulating import HistoryState, ProfileSettings
@@ -207,13 +209,14 @@ class StateRebuild:
 
 def differing_cards(one: CardStates, other: CardStates) -> int:
     """Cards that are in one only, or whose records are not the same bytes."""
-    keys = one.keys
-    slots = other.slots(keys, create=False)
+    slots = other.slots(one.keys, create=False)
     both = slots >= 0
-    mine = np.ascontiguousarray(one.records[both]).view(np.uint8).reshape(int(both.sum()), -1)
-    theirs = np.ascontiguousarray(other.records[slots[both]]).view(np.uint8).reshape(int(both.sum()), -1)
-    same = int((mine == theirs).all(axis=1).sum())
-    return len(one) + len(other) - int(both.sum()) - same
+    same = (_as_bytes(one.records[both]) == _as_bytes(other.records[slots[both]])).all(axis=1).sum()
+    return len(one) + len(other) - int(both.sum()) - int(same)
+
+
+def _as_bytes(records: Records) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(records).view(np.uint8).reshape(len(records), CARD_STATE.itemsize)
 
 
 def log_payloads(settings: KafkaSettings) -> Payloads:

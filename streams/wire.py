@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -29,8 +28,6 @@ from streams.wire_tables import contract_tables
 DECODER_VERSION: Final = 1
 
 __all__ = ["DECODER_VERSION", "UNREADABLE", "DecodedBatch", "Decoder", "RawRecord", "encode", "keys"]
-
-_PARTS = attrgetter("offset", "key", "value", "timestamp")
 
 
 class Decoder:
@@ -60,7 +57,7 @@ class Decoder:
     ) -> None:
         self._derivation = Derivation(portfolio_currency, max_future_ms, max_past_ms)
         self._reference = ReferenceDecoder(guard, digest_key, max_record_bytes, self._derivation)
-        self._tables = contract_tables(guard.shape, max_record_bytes)
+        self._contract = contract_tables(guard.shape, max_record_bytes)
 
     def decode(self, records: Sequence[RawRecord], now_ms: int) -> DecodedBatch:
         """Decode records of one partition, in log order.
@@ -68,10 +65,10 @@ class Decoder:
         Event times are judged against the record's own timestamp, so that reading it again gives the same;
         `now_ms` (epoch milliseconds UTC) stands in where a record has none.
         """
-        parts = list(map(_PARTS, records))
-        rows = read_ordinary([part[2] for part in parts], [part[1] for part in parts], self._tables)
-        offsets = np.array([part[0] for part in parts], dtype=np.int64)
-        logged_at = np.array([part[3] for part in parts], dtype=np.int64)
+        values = [record.value for record in records]
+        rows = read_ordinary(values, [record.key for record in records], self._contract)
+        offsets = np.array([record.offset for record in records], dtype=np.int64)
+        logged_at = np.array([record.timestamp for record in records], dtype=np.int64)
         dead_letters: list[DeadLetter] = []
         findings: Counter[str] = Counter()
         if not rows.read.all():

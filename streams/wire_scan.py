@@ -10,10 +10,10 @@ here reads past the end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -52,28 +52,29 @@ _LONGEST_INTEGER: Final = 18  # digits; all of them fit 64 bits
 _LONGEST_NUMBER: Final = 40  # characters
 _HASH_DIGITS: Final = 64
 
+# Room in the tables. A field is a bit of 64, and one more stands for all that are unknown.
+_FIELDS, _GROUPS, _WORDS, _WORD_BYTES, BUCKETS = 64, 64, 2048, 16_384, 4096
+_CODES: Final = 1000  # ISO 3166 and ISO 4217 have three digits
 
-FIELDS, GROUPS, CODES, WORDS, WORD_BYTES, BUCKETS = 64, 64, 1000, 2048, 16_384, 4096  # room in the tables
-
-# The contract as one record: functions pass it on as a pointer, while each array would be counted in and out of each
-# function. The known fields come first, the last one stands for all that are unknown.
+# The contract as one record, and text as an address: an array would be counted in and out of each function here, which
+# would cost more than all the reading.
 TABLES: Final = np.dtype(
     [
         ("classes", np.uint8, 256),  # of each byte in a string
-        ("roles", np.int64, FIELDS),  # how a field is read
-        ("limits", np.int64, FIELDS),  # its largest length or number
-        ("groups", np.int64, FIELDS),  # the group of its words; of digits the most characters
-        ("required", np.uint8, FIELDS),  # without a usable value the record is unusual
+        ("roles", np.int64, _FIELDS),  # how a field is read
+        ("limits", np.int64, _FIELDS),  # its largest length or number
+        ("groups", np.int64, _FIELDS),  # the group of its words; of digits the most characters
+        ("required", np.uint8, _FIELDS),  # without a usable value the record is unusual
         ("required_bits", np.uint64),  # a bit a field that must be there
         ("card_ref", np.int64),  # number of that field
         ("account_ref", np.int64),  # number of that field
         ("unknown", np.int64),  # the last field
-        ("word_bytes", np.uint8, WORD_BYTES),  # all known words, one behind the other; names of fields first, in order
-        ("word_starts", np.int64, WORDS + 1),  # where each starts
-        ("word_groups", np.int64, WORDS),  # what it belongs to
-        ("word_codes", np.int64, WORDS),  # what it stands for
+        ("word_bytes", np.uint8, _WORD_BYTES),  # all known words, one behind the other; names of fields first, in order
+        ("word_starts", np.int64, _WORDS + 1),  # where each starts
+        ("word_groups", np.int64, _WORDS),  # what it belongs to
+        ("word_codes", np.int64, _WORDS),  # what it stands for
         ("buckets", np.int64, BUCKETS),  # number of a word by its hash; -1 where there is none
-        ("codes", np.uint8, (GROUPS, CODES)),  # numbers that stand for themselves in a group
+        ("codes", np.uint8, (_GROUPS, _CODES)),  # numbers that stand for themselves in a group
         ("first_digits", np.uint8, 10),  # of card numbers
         ("run_lengths", np.uint8, 20),  # of card numbers
         ("shortest_run", np.int64),  # fewest digits of a card number
@@ -82,22 +83,20 @@ TABLES: Final = np.dtype(
     align=True,
 )
 Tables = Any  # one record of `TABLES`
-Address = int
+Address = Any  # where a text starts
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _byte_at(context: Any, address: Any, at: Any) -> Any:
+@intrinsic
+def _load(context: Any, address: Any, at: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(builder.add(*arguments), ir.IntType(8).as_pointer())
-        return builder.load(pointer)
+        byte, wide = context.get_value_type(types.uint8), context.get_value_type(types.int64)
+        return builder.zext(builder.load(builder.inttoptr(builder.add(*arguments), byte.as_pointer())), wide)
 
-    return types.uint8(types.int64, types.int64), generate
+    return types.int64(types.int64, types.int64), generate
 
 
-@compiled_and_cached
-def byte_at(text: Address, at: int) -> int:
-    """One byte. Text is passed on as an address: an array would be counted in and out of each of these functions."""
-    return _byte_at(text, at)  # type: ignore[no-any-return]
+# One byte of a text; nothing checks that it is inside.
+byte_at: Callable[[Address, int], int] = _load  # type: ignore[assignment]
 
 
 @compiled_and_cached
@@ -128,9 +127,7 @@ def scan(
     """
     tables = contract[0]
     text_at, keys_at = np.int64(text.ctypes.data), np.int64(keys.ctypes.data)
-    following = np.full(
-        tables.unknown + 1, -1, np.int64
-    )  # by a field, which one came behind it: producers keep an order
+    following = np.full(tables.unknown + 1, -1, np.int64)  # the field behind each: producers keep an order
     for row in range(starts.size - 1):
         start, end = starts[row], starts[row + 1] - 1
         if end - start > tables.max_bytes:
@@ -138,10 +135,8 @@ def scan(
         wide = _read_record(text_at, start, end, row, tables, following, values, missing)
         if wide == UNUSUAL:
             continue
-        card = values[tables.card_ref, row]
-        if not _is_key(
-            keys_at, key_starts[row], key_starts[row + 1] - 1, text_at, card, values[tables.account_ref, row]
-        ):
+        card, account = values[tables.card_ref, row], values[tables.account_ref, row]
+        if not _is_key(keys_at, key_starts[row], key_starts[row + 1] - 1, text_at, card, account):
             continue
         status[row] = READ
         if wide:
@@ -152,7 +147,7 @@ def scan(
 
 
 @compiled_and_cached
-def _read_record(
+def _read_record(  # noqa: PLR0911 - many ways to be unusual
     text: Address,
     at: int,
     end: int,
@@ -193,7 +188,7 @@ def _read_record(
                     return UNUSUAL
                 unusable |= bit
         at = _skip_blanks(text, at)
-        if byte_at(text, at) != COMMA and byte_at(text, at) != CLOSING_BRACE:
+        if byte_at(text, at) not in (COMMA, CLOSING_BRACE):
             return UNUSUAL
     if _skip_blanks(text, at + 1) != end or seen & tables.required_bits != tables.required_bits:
         return UNUSUAL
@@ -213,7 +208,7 @@ def _read_name(text: Address, at: int, guess: int, tables: Tables) -> tuple[int,
     if (
         guess < 0
         or not _is_same(_words(tables), tables.word_starts[guess], text, at, size)
-        or byte_at(text, at + size) != 34
+        or byte_at(text, at + size) != QUOTATION_MARK
     ):
         stop, wide = _string_end(text, at, tables)
         if stop < 0 or wide:
@@ -231,7 +226,7 @@ def _read_name(text: Address, at: int, guess: int, tables: Tables) -> tuple[int,
 
 
 @compiled_and_cached
-def _read_value(text: Address, at: int, field: int, tables: Tables) -> tuple[int, int, int]:
+def _read_value(text: Address, at: int, field: int, tables: Tables) -> tuple[int, int, int]:  # noqa: PLR0911 - many ways to be unusual
     """What the value that starts here is to a field, where it ends, and whether it goes beyond ASCII."""
     sign = byte_at(text, at)
     if sign == QUOTATION_MARK:
@@ -256,21 +251,21 @@ def _read_value(text: Address, at: int, field: int, tables: Tables) -> tuple[int
 
 
 @compiled_and_cached
-def _from_string(text: Address, start: int, size: int, wide: int, field: int, tables: Tables) -> int:
+def _from_string(text: Address, start: int, size: int, wide: int, field: int, tables: Tables) -> int:  # noqa: PLR0911 - one a role
     role, limit = tables.roles[field], tables.limits[field]
     if role == STRING:
         # A character has at most four bytes; exact lengths and blanks beyond ASCII are not judged here.
+        if wide and tables.required[field]:
+            return UNUSUAL
         if size > (4 * limit if wide else limit) or (not wide and _is_blank(text, start, size)):
             return MISSING
         return (start << PLACE_BITS) | (wide << LENGTH_BITS) | size
-    if role == WORD:
+    if role == EVENT_TYPE and (wide or _is_blank(text, start, size)):
+        return UNUSUAL
+    if role in (WORD, EVENT_TYPE):
         return _code(text, start, size, tables.groups[field], tables)
     if role == CARD_REF:
         return (start << PLACE_BITS) | size if not wide and _is_card_ref(text, start, size) else UNUSUAL
-    if role == EVENT_TYPE:
-        return (
-            UNUSUAL if wide or _is_blank(text, start, size) else _code(text, start, size, tables.groups[field], tables)
-        )
     if role == DIGITS and 0 < size <= tables.groups[field]:
         return _digits(text, start, size)
     if role == ENTRY_MODE and 2 <= size <= tables.groups[field]:
@@ -290,7 +285,7 @@ def _from_number(number: int, field: int, tables: Tables) -> int:
         return number if number <= tables.limits[field] else MISSING
     if role == WORD:
         group = tables.groups[field]
-        return number if number < CODES and tables.codes[group, number] else MISSING
+        return number if number < _CODES and tables.codes[group, number] else MISSING
     return MISSING
 
 
@@ -306,9 +301,8 @@ def _string_end(text: Address, at: int, tables: Tables) -> tuple[int, int]:
             return -1, wide
         if kind == WIDE:
             wide = 1
-            if (
-                byte_at(text, at) == 0xEF and byte_at(text, at + 1) == 0xBC and 0x90 <= byte_at(text, at + 2) <= 0x99
-            ):  # a full-width digit
+            # A full-width digit: nothing is judged here that may be spelled with them.
+            if byte_at(text, at) == 0xEF and byte_at(text, at + 1) == 0xBC and 0x90 <= byte_at(text, at + 2) <= 0x99:
                 return -1, wide
         at += 1
 
@@ -321,7 +315,7 @@ def _number_end(text: Address, at: int) -> tuple[int, int]:
     while ZERO <= byte_at(text, at) <= NINE:
         if at - start >= _LONGEST_INTEGER:
             return -1, 0
-        number = number * 10 + (np.int64(byte_at(text, at)) - ZERO)
+        number = number * 10 + (byte_at(text, at) - ZERO)
         at += 1
     if byte_at(text, start) == ZERO and at - start > 1:
         return -1, 0
@@ -331,10 +325,10 @@ def _number_end(text: Address, at: int) -> tuple[int, int]:
         at = _skip_digits(text, before)
         if at == before:
             return -1, 0
-    if byte_at(text, at) == SMALL_E or byte_at(text, at) == LARGE_E:
+    if byte_at(text, at) in (SMALL_E, LARGE_E):
         number = MISSING
         at += 1
-        if byte_at(text, at) == PLUS or byte_at(text, at) == MINUS:
+        if byte_at(text, at) in (PLUS, MINUS):
             at += 1
         before = at
         at = _skip_digits(text, at)
@@ -394,10 +388,10 @@ def _has_long_run(text: Address, start: int, stop: int, tables: Tables) -> bool:
             joined |= run > 0 and last != at - 1
             run += 1
             last = at
-        elif not (sign == SPACE or sign == MINUS or sign >= 0x80):
+        elif sign not in (SPACE, MINUS) and sign < 0x80:
             if run >= tables.shortest_run and (
                 joined
-                or (after_point and (sign == SMALL_E or sign == LARGE_E))
+                or (after_point and sign in (SMALL_E, LARGE_E))
                 or _may_be_card(text, last + 1 - run, run, tables)
             ):
                 return True
@@ -416,7 +410,7 @@ def _may_be_card(text: Address, start: int, size: int, tables: Tables) -> bool:
         return False
     total = 0
     for back in range(size):
-        digit = np.int64(byte_at(text, start + size - 1 - back)) - ZERO
+        digit = byte_at(text, start + size - 1 - back) - ZERO
         if back & 1:
             digit = digit * 2 - (9 if digit > 4 else 0)
         total += digit
@@ -435,7 +429,8 @@ def _code(text: Address, start: int, size: int, group: int, tables: Tables) -> i
             and tables.word_starts[word + 1] - begin == size
             and _is_same(_words(tables), begin, text, start, size)
         ):
-            return tables.word_codes[word]
+            code: int = tables.word_codes[word]
+            return code
         bucket = (bucket + 1) % BUCKETS
     return MISSING
 
@@ -456,16 +451,16 @@ def _bucket(text: Address, start: int, size: int, group: int) -> int:
     """From the length and three bytes, which tells nearly all words apart."""
     mixed = group * 64 + size
     if size > 0:
-        mixed = mixed * 31 + np.int64(byte_at(text, start))
-        mixed = mixed * 31 + np.int64(byte_at(text, start + size // 2))
-        mixed = mixed * 31 + np.int64(byte_at(text, start + size - 1))
+        mixed = mixed * 31 + byte_at(text, start)
+        mixed = mixed * 31 + byte_at(text, start + size // 2)
+        mixed = mixed * 31 + byte_at(text, start + size - 1)
     return (mixed ^ (mixed >> 9)) % BUCKETS
 
 
 @compiled_and_cached
 def _is_same(one: Address, start: int, other: Address, begin: int, size: int) -> bool:
     """Whether `size` bytes are equal. Of `other` nothing is read behind the first one that differs."""
-    for at in range(size):
+    for at in range(size):  # noqa: SIM110 - compiled
         if byte_at(one, start + at) != byte_at(other, begin + at):
             return False
     return True
@@ -473,7 +468,7 @@ def _is_same(one: Address, start: int, other: Address, begin: int, size: int) ->
 
 @compiled_and_cached
 def _is_blank(text: Address, start: int, size: int) -> bool:
-    for at in range(start, start + size):
+    for at in range(start, start + size):  # noqa: SIM110 - compiled
         if byte_at(text, at) != SPACE:
             return False
     return True
@@ -485,17 +480,17 @@ def _digits(text: Address, start: int, size: int) -> int:
     for at in range(start, start + size):
         if not ZERO <= byte_at(text, at) <= NINE:
             return MISSING
-        number = number * 10 + (np.int64(byte_at(text, at)) - ZERO)
+        number = number * 10 + (byte_at(text, at) - ZERO)
     return number
 
 
 @compiled_and_cached
-def _is_card_ref(text: Address, start: int, size: int) -> bool:
+def _is_card_ref(text: Address, start: int, size: int) -> bool:  # noqa: PLR0911 - two forms
     """`v{1 to 4 digits}:{64 small hexadecimal digits}` or `x:{1 to 78 printable characters but the space}`."""
     if byte_at(text, start) == LETTER_X:
         if not 3 <= size <= 80 or byte_at(text, start + 1) != COLON:
             return False
-        for at in range(start + 2, start + size):
+        for at in range(start + 2, start + size):  # noqa: SIM110 - compiled
             if byte_at(text, at) == SPACE:
                 return False
         return True

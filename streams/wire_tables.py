@@ -64,7 +64,8 @@ def _fill_fields(tables: NDArray[Any]) -> None:
     tables["roles"][0, :known] = [_ROLES_OF_FIELDS.get(field.name, _ROLES[field.kind]) for field in FIELDS]
     tables["limits"][0, :known] = [INT64_MAX if field.limit is None else field.limit for field in FIELDS]
     tables["groups"][0, :known] = [_group(number, field) for number, field in enumerate(FIELDS)]
-    tables["required"][0, :known] = [field.required for field in FIELDS]
+    # An event type that is not known is accepted all the same.
+    tables["required"][0, :known] = [field.required and field.name != "event_type" for field in FIELDS]
     tables["required_bits"] = sum(1 << number for number, field in enumerate(FIELDS) if field.required)
     tables["card_ref"], tables["account_ref"] = names.index("card_ref"), names.index("account_ref")
     tables["unknown"] = known

@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS = 200
 _HINT_SECONDS = 5.0
+_ENDS_SECONDS = 20.0
+_ENDS_TIMEOUT_MS = 1_000
 _LAST_CHECKPOINT_SECONDS = 12.0  # of the 25 in which a worker ends
 
 
@@ -87,7 +89,8 @@ class Worker:
         self._stopping = False
         self._breaker = CircuitBreaker(settings.stream.circuit_breaker_ratio)
         self._progress = ProgressWatch(settings.stream.stalled_seconds)
-        self._next_hint = 0.0
+        self._next_hint = self._next_ends = 0.0
+        self._known_ends: dict[TopicPartition, int] = {}
         self._holding = False  # nothing is taken from the log until a checkpoint is through
 
     def stop(self) -> None:
@@ -132,6 +135,7 @@ class Worker:
         polled = consumer.poll(timeout_ms=0 if partitions.is_taking_over else _POLL_MS)
         self._observer.polled(sum(map(len, polled.values())))
         for what, partition in assignments.take():
+            self._progress.forget(partition.partition)
             polled.pop(partition, None)  # read before the seek to the position, from where it is read again
             if what == "gained":
                 partitions.gain(partition)
@@ -173,6 +177,7 @@ class Worker:
             if item.effects in fenced:
                 log.warning("partition fenced", partition=key.partition, epoch=item.effects.owner_epoch)
                 self._partitions.drop(TopicPartition(key.topic, key.partition))
+                self._progress.forget(key.partition)
             else:
                 self._checkpointer.add(key, item.archive_rows, item.effects.next_offset - item.effects.expected_offset)
 
@@ -222,23 +227,32 @@ class Worker:
             return
         self._next_hint = time.monotonic() + _HINT_SECONDS
         now = time.monotonic()
+        ends = self._ends(consumer)
         for partition, state in states.items():
             number = partition.partition
             self._observer.state(number, len(state.cards), state.cards.records.nbytes)
-            end = consumer.highwater(partition)
-            if end is not None:
-                behind = max(0, end - state.next_offset)
-                age = self._clock.now().timestamp() - state.logged_at / 1000 if behind and state.logged_at else 0.0
-                self._observer.lag(number, behind, max(0.0, age))
-                self._progress.seen(number, state.next_offset, end, paused=self._holding, now=now)
-        stalled = [number for number in self._progress.stalled(now) if any(p.partition == number for p in states)]
-        if stalled:
+            # What a fetch has told, and what the broker says: a partition that is never fetched must be seen too, and
+            # the embedded broker understates its ends.
+            end = max(ends.get(partition, 0), consumer.highwater(partition) or 0)
+            behind = max(0, end - state.next_offset)
+            age = self._clock.now().timestamp() - state.logged_at / 1000 if behind and state.logged_at else 0.0
+            self._observer.lag(number, behind, max(0.0, age))
+            self._progress.seen(number, state.next_offset, end, paused=self._holding, now=now)
+        if stalled := self._progress.stalled(now):
             message = f"partitions {stalled} have records and do not move; the process ends to start anew"
             raise StalledError(message)
         offsets: dict[TopicPartition, Any] = {
             partition: OffsetAndMetadata(state.next_offset, "", -1) for partition, state in states.items()
         }
         consumer.commit_async(offsets)
+
+    def _ends(self, consumer: KafkaConsumer) -> dict[TopicPartition, int]:
+        """Where the broker says that the partitions end, asked seldom; nothing while it does not answer."""
+        if time.monotonic() >= self._next_ends:
+            self._next_ends = time.monotonic() + _ENDS_SECONDS
+            with contextlib.suppress(KafkaError):
+                self._known_ends = consumer.end_offsets(list(self._partitions.states), timeout_ms=_ENDS_TIMEOUT_MS)
+        return self._known_ends
 
     def _refuse_recreated_topic(self, identity: str) -> None:
         kafka = self._settings.kafka

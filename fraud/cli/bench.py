@@ -39,7 +39,7 @@ Database = Annotated[
 Report = Annotated[Path | None, typer.Option(help="Where to write the report as JSON.")]
 Cards = Annotated[int, typer.Option(help="Cards with state; the traffic is spread over all of them.")]
 Exposed = Annotated[int, typer.Option(help="Exposed cards; most of them are not in the traffic.")]
-ExposedShare = Annotated[float, typer.Option(help="Share of the traffic's cards that are exposed.")]
+ExposedShare = Annotated[float, typer.Option(help="Share of the records that are on exposed cards.")]
 Detections = Annotated[float, typer.Option(help="Share of records that become detections; budgets are set for it.")]
 Seed = Annotated[int, typer.Option(help="Another seed is another portfolio and model.")]
 

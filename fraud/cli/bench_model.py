@@ -77,7 +77,7 @@ def budgets_for(settings: Settings, traffic: Traffic, states: CardStates, share:
     sample = live.take(range(min(len(live), _SAMPLE_ROWS)))
     features = _features(settings, sample, states.copy())
     probability, anomaly = scorer.score(features)
-    exposed = np.isin(sample["card_key"], card_keys(traffic.simulation.exposed_cards))
+    exposed = np.isin(sample["card_key"], card_keys(traffic.exposed_cards))
     batch = ScoredBatch(sample, as_columns(features), probability, anomaly, _exposure(exposed))
     usual = settings.policy
 

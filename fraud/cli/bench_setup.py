@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,7 @@ def prepared(size: BenchSize, *, fill: bool = True) -> Iterator[Prepared]:
     """Simulate, train, expose, seed and (with `fill`) publish; everything but the model is gone at the end."""
     _check(size)
     console = Console(stderr=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is put away
     folder = load_settings().data_dir / "bench"
     with bench_place(folder, size.broker, size.database, stream=size.stream) as place:
         wanted = TrafficSize(size.records, size.cards, size.exposed_share, size.seed)

@@ -85,6 +85,7 @@ def _report(
     raw_us = sum(each) / len(each)
     worker_us = 1e6 * result["cpu_seconds"] / records
     stages = {name: 1e6 * item["cpu_seconds"] / records for name, item in result["stages"].items()}
+    stages["threads of libraries"] = 1e6 * result["library_threads"] / records
     stages["not attributed"] = worker_us - sum(stages.values())
     return {
         "records": records,

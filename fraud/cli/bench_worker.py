@@ -18,7 +18,7 @@ from fraud.settings import load_settings
 from fraud.store.records import PartitionEffects
 from streams.bench.children import read_task, tell
 from streams.bench.machine import pin_to_core
-from streams.bench.stages import StageClock, StageTime, spent, thread_seconds
+from streams.bench.stages import StageClock, StageTime, spent
 from streams.observer import WorkerObserver
 
 _TELL_SECONDS = 0.5
@@ -124,7 +124,10 @@ class BenchObserver(WorkerObserver):
     def result(self) -> dict[str, Any]:
         """What was measured since the last partition was ready."""
         start, end = self._start or self._look(), self._look()
-        before = start["threads"]
+
+        def cpu_before(name: str) -> float:
+            return start["threads"][name].cpu if name in start["threads"] else 0.0
+
         return {
             "records": end["records"] - start["records"],
             "cpu_seconds": end["cpu"] - start["cpu"],
@@ -133,7 +136,10 @@ class BenchObserver(WorkerObserver):
             "matches": end["matches"] - start["matches"],
             "checkpoints": end["checkpoints"] - start["checkpoints"],
             "stages": _plain(spent(start["stages"], end["stages"])),
-            "threads": {name: seconds - before.get(name, 0.0) for name, seconds in end["threads"].items()},
+            "threads": {name: time.cpu - cpu_before(name) for name, time in end["threads"].items()},
+            "library_threads": sum(
+                time.cpu - cpu_before(name) for name, time in end["threads"].items() if not time.runs_stages
+            ),
             "not_found": self._clock.not_found,
         }
 
@@ -146,7 +152,7 @@ class BenchObserver(WorkerObserver):
             "wall": time.perf_counter(),
             "cpu": time.process_time(),
             "stages": self._clock.times(),
-            "threads": thread_seconds(),
+            "threads": self._clock.thread_seconds(),
         }
 
     def _since_assigned(self) -> dict[str, float]:

@@ -138,7 +138,10 @@ def _text(transaction: Mapping[str, Any], name: str) -> str | None:
 
 
 def _not_stored(connection: Connection, live: Sequence[PartitionEffects]) -> list[_Placed]:
-    """The detections that are not in the database, each id once, by lineage and then by time."""
+    """The detections that are not in the database, each id once, by lineage and then in log order.
+
+    Not by their own time: a late event would otherwise change a case's history with how batches are cut.
+    """
     placed: dict[str, _Placed] = {}
     for effects in live:
         for record in effects.detections:
@@ -147,7 +150,11 @@ def _not_stored(connection: Connection, live: Sequence[PartitionEffects]) -> lis
         known = select(detection.c.detection_id).where(detection.c.detection_id.in_(ids))
         for detection_id in connection.execute(known).scalars():
             del placed[detection_id]
-    return sorted(placed.values(), key=lambda item: (item.record.card_lineage, item.record.occurred_at))
+    return sorted(placed.values(), key=_in_log_order)
+
+
+def _in_log_order(item: _Placed) -> tuple[str, int, int]:
+    return item.record.card_lineage, item.effects.key.partition, item.record.offset
 
 
 def _open_cases(connection: Connection, first: Mapping[str, DetectionRecord]) -> dict[str, dict[str, Any]]:

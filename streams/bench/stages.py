@@ -47,6 +47,14 @@ class StageTime:
 
 
 @dataclass(slots=True)
+class ThreadTime:
+    """Processor seconds of a thread, or of several of one name; whether stages run in it."""
+
+    cpu: float = 0.0
+    runs_stages: bool = False
+
+
+@dataclass(slots=True)
 class _Frame:
     """A call under way: what it has spent inside other stages."""
 
@@ -64,6 +72,7 @@ class StageClock:
         self._lock = threading.Lock()
         self._times: dict[str, StageTime] = defaultdict(StageTime)
         self._local = threading.local()
+        self._threads: set[int] = set()
 
     def wrap_all(self, parts: Mapping[str, Sequence[str]] = PARTS) -> None:
         """Time every part that is there."""
@@ -73,11 +82,8 @@ class StageClock:
 
     def wrap(self, stage: str, place: str) -> bool:
         """Time one part; False when it is not there."""
-        module_name, _, path = place.partition(":")
-        *outer, name = path.split(".")
         try:
-            holder = functools.reduce(getattr, outer, import_module(module_name))
-            part = getattr(holder, name)
+            holder, name, part = find(place)
         except (ImportError, AttributeError):
             return False
         setattr(holder, name, self._timed(stage, part))
@@ -87,6 +93,22 @@ class StageClock:
         """Every stage's time so far, a copy. A call under way is not in it yet."""
         with self._lock:
             return {name: StageTime(time.cpu, time.wall, time.calls) for name, time in self._times.items()}
+
+    def thread_seconds(self) -> dict[str, ThreadTime]:
+        """Processor time of the living threads of this process by name, those of libraries too."""
+        python = {thread.native_id: thread.name for thread in threading.enumerate()}
+        found: dict[str, ThreadTime] = {}
+        for folder in Path("/proc/self/task").iterdir():
+            thread = int(folder.name)
+            try:
+                cpu = int((folder / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+                name = python.get(thread) or (folder / "comm").read_text(encoding="utf-8").strip()
+            except OSError:  # it has ended
+                continue
+            one = found.setdefault(name.rstrip("0123456789_-."), ThreadTime())
+            one.cpu += cpu
+            one.runs_stages |= thread in self._threads
+        return found
 
     def _timed(self, stage: str, part: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(part)
@@ -115,7 +137,16 @@ class StageClock:
         frames: list[_Frame] | None = getattr(self._local, "frames", None)
         if frames is None:
             frames = self._local.frames = []
+            self._threads.add(threading.get_native_id())
         return frames
+
+
+def find(place: str) -> tuple[Any, str, Callable[..., Any]]:
+    """A part's module or class, its name there, and itself; `ImportError` or `AttributeError` when it is not there."""
+    module_name, _, path = place.partition(":")
+    *outer, name = path.split(".")
+    holder = functools.reduce(getattr, outer, import_module(module_name))
+    return holder, name, getattr(holder, name)
 
 
 def spent(before: dict[str, StageTime], after: dict[str, StageTime]) -> dict[str, StageTime]:
@@ -130,17 +161,3 @@ def spent(before: dict[str, StageTime], after: dict[str, StageTime]) -> dict[str
         for name, time in after.items()
     }
     return dict(sorted(found.items(), key=lambda item: -item[1].cpu))
-
-
-def thread_seconds() -> dict[str, float]:
-    """Processor seconds of the living threads of this process, by name; those of libraries too."""
-    python = {thread.native_id: thread.name for thread in threading.enumerate()}
-    seconds: dict[str, float] = defaultdict(float)
-    for folder in Path("/proc/self/task").iterdir():
-        try:
-            own = int((folder / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
-            name = python.get(int(folder.name)) or (folder / "comm").read_text(encoding="utf-8").strip()
-        except OSError:  # it has ended
-            continue
-        seconds[name.rstrip("0123456789_-")] += own
-    return dict(seconds)

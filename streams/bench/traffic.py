@@ -79,14 +79,28 @@ class Traffic:
         self._simulated_refs = simulation.portfolio.card_ref
         self._place = {ref: place for place, ref in enumerate(self._simulated_refs.tolist())}
         self.card_refs = made_up_references("state", size.seed, len(self._simulated_refs) * size.copies)
+        self.exposed_cards = self._chosen_exposed()
         self._shifts = np.random.default_rng(size.seed).integers(0, _LARGEST_SHIFT_MS, size.copies)
 
     def __len__(self) -> int:
         return self.size.records
 
+    def _chosen_exposed(self) -> NDArray[Any]:
+        """So many of the simulation's exposed cards that their share of the traffic is the one asked for.
+
+        Cards that pay on the web pay more often than others, so a share of the cards is a larger one of the traffic.
+        """
+        live = self.simulation.live
+        used = min(len(live), math.ceil(self.size.records / self.size.copies))
+        refs, counts = np.unique(live["card_ref"][:used].astype(str), return_counts=True)
+        events = dict(zip(refs.tolist(), counts.tolist(), strict=True))
+        chosen = np.random.default_rng(self.size.seed).permutation(self.simulation.exposed_cards)
+        so_far = np.cumsum([events.get(ref, 0) for ref in chosen.tolist()])
+        return chosen[: int(np.searchsorted(so_far, self.size.exposed_share * used)) + 1]
+
     def exposed_refs(self) -> NDArray[Any]:
         """References of the exposed cards in the traffic: all that stand for an exposed simulated card."""
-        places = np.array([self._place[ref] for ref in self.simulation.exposed_cards.tolist()], dtype=np.int64)
+        places = np.array([self._place[ref] for ref in self.exposed_cards.tolist()], dtype=np.int64)
         return self._of_copies(places)
 
     def states(self, simulated: CardStates) -> CardStates:

@@ -136,6 +136,13 @@ class Run:
             self.subject.note(f"PROBLEM: {what}")
             self.problems.append(what)
 
+    def finish(self) -> None:
+        """Conclude, unless the schedule has; after a failure with a supervisor, so that what is lost can be told."""
+        if self.concluded:
+            return
+        self.subject.restarting = bool(self.problems)
+        self.conclude()
+
     def conclude(self) -> None:
         """Publish the rest, have a worker that runs, wait for the end of every partition, and stop in order."""
         subject = self.subject
@@ -144,6 +151,7 @@ class Run:
         if not subject.running:
             subject.start()
         subject.wait_until_idle()
+        subject.restarting = False
         for member in list(subject.running):
             took = subject.stop(member)
             self.facts["longest_stop_seconds"] = round(max(took, self.facts.get("longest_stop_seconds", 0.0)), 1)
@@ -175,21 +183,20 @@ def execute(schedule: Schedule, services: Services, stack: str, seed: int, folde
 
 
 def _strike(run: Run) -> None:
-    try:
-        run.schedule.strike(run)
-        run.services.heal()
-        if not run.concluded:
-            run.conclude()
-    except FaultError as error:
-        run.subject.note(f"FAILED: {error}")
-        run.problems.append(str(error))
-    except Exception as error:  # noqa: BLE001 - a schedule that breaks is a failed one, and the others go on
-        run.subject.note(traceback.format_exc())
-        run.problems.append(f"{type(error).__name__}: {error}")
-    finally:
-        run.services.heal()
-        for member in run.subject.running:
-            run.subject.kill(member)
+    """The fault, the healing, and the way to the end; that is tried even where the fault did not go as it must."""
+    for step in (run.schedule.strike, Run.finish):
+        try:
+            step(run)
+        except FaultError as error:
+            run.subject.note(f"FAILED: {error}")
+            run.problems.append(str(error))
+        except Exception as error:  # noqa: BLE001 - a schedule that breaks is a failed one, and the others go on
+            run.subject.note(traceback.format_exc())
+            run.problems.append(f"{type(error).__name__}: {error}")
+        finally:
+            run.services.heal()
+    for member in run.subject.running:
+        run.subject.kill(member)
 
 
 def _judge(run: Run, outcome: Outcome) -> dict[str, str]:

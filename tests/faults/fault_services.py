@@ -132,11 +132,11 @@ class Services:
         publish_model(settings, trained, "faults")
         return settings.models_dir
 
-    def postgresql_port(self) -> int:
-        """The port of the database server."""
-        port = make_url(self.postgresql.url()).port
-        assert port is not None
-        return port
+    def alert_file(self) -> Path:
+        """The simulation's list of exposed cards, with their numbers, outside every schedule's own folder."""
+        path = self.folder / "alert.csv"
+        path.write_bytes(self.simulation.alert_file_csv())
+        return path
 
     def new_database(self, stack: str, folder: Path) -> str:
         """The URL of a migrated, empty database."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fault_history import install_history
+from fault_history import install_history, read_history
 from fault_launcher import Process
 from fault_proxy import Proxy
 from fault_services import KAFKA, Services
@@ -367,6 +367,15 @@ class Subject(Deployment):
         own = position.c.group_id == self.settings.kafka.group_id
         with read(self.engine) as connection:
             return {row.partition: row for row in connection.execute(select(position).where(own))}
+
+    def steps_taken(self) -> int:
+        """How many changes of positions there were."""
+        return len(read_history(self.engine, self.settings.kafka.group_id))
+
+    def owns(self, member: Member) -> list[int]:
+        """The partitions that a member has claimed last."""
+        end = f":{member.process.pid}"
+        return [number for number, row in self.positions().items() if (row.owner or "").endswith(end)]
 
     @contextlib.contextmanager
     def supervised(self) -> Iterator[None]:

@@ -43,6 +43,7 @@ class Mix:
     late: float = 0.0
     card_number: float = 0.004
     schema_change: float = 0.0
+    wrong_clock: float = 0.0
 
 
 ORDINARY: Final = Mix()
@@ -114,7 +115,7 @@ def make_traffic(columns: Columns, rng: random.Random, mix: Mix = ORDINARY, part
     for number, record in enumerate(good):
         at = float(number)
         if rng.random() < mix.late:
-            at += rng.choice((3, 40, 400)) + 0.5
+            at += rng.choice((3, 40, 400, 3_300)) + 0.5
         placed.append((at, record))
         for share, make in (
             (mix.duplicate, _duplicate),
@@ -122,6 +123,7 @@ def make_traffic(columns: Columns, rng: random.Random, mix: Mix = ORDINARY, part
             (mix.card_number, _with_card_number),
             (mix.poison, _poisoned),
             (mix.schema_change, _of_another_schema),
+            (mix.wrong_clock, _of_a_wrong_clock),
         ):
             if rng.random() < share:
                 later = rng.choice((0.1, 7.1, 150.1)) if make in (_duplicate, _reused_id) else 0.1
@@ -154,6 +156,14 @@ def _poisoned(good: Record, rng: random.Random, partitions: int) -> Record:
 def _of_another_schema(good: Record, rng: random.Random, partitions: int) -> Record:
     make = rng.choice(list(SCHEMA_CHANGES.values()))
     return _remade(make, good, f"new-{rng.randrange(10**9)}", rng.randrange(partitions))
+
+
+def _of_a_wrong_clock(good: Record, rng: random.Random, _partitions: int) -> Record:
+    assert good.value is not None
+    fields = json.loads(good.value)
+    hours = rng.choice((-72, -2, 2, 24, 72, 24 * 365 * 40))
+    changes = {"event_id": f"clock-{rng.randrange(10**9)}", "occurred_at": fields["occurred_at"] + hours * 3_600_000}
+    return good._replace(value=_changed(fields, **changes))
 
 
 def _duplicate(good: Record, _rng: random.Random, _partitions: int) -> Record:

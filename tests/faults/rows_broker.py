@@ -7,7 +7,6 @@ from functools import partial
 
 from fault_proxy import FINE, HALF_OPEN, Weather
 from fault_schedule import BOTH, Run, Schedule
-from fault_subject import Member
 from fault_traffic import CLEAN
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from oracles import Readiness
@@ -62,13 +61,13 @@ def broker_dies_during_commit(run: Run) -> None:
     kafka.start()
 
 
-def _watch(run: Run, member: Member, *, true: bool | None) -> None:
-    said = run.subject.probe(member, "ready")
+def _watch(run: Run, *, true: bool | None) -> None:
+    """Ask the probes of the worker that runs now."""
+    member = run.subject.running[-1]
+    said, live = run.subject.probe(member, "ready"), run.subject.probe(member, "live")
     if said is not None:
-        at = float(len(run.readiness))
-        run.readiness.append(Readiness(at, said, true))
-        run.subject.note(f"ready: {said}")
-    live = run.subject.probe(member, "live")
+        run.readiness.append(Readiness(float(len(run.readiness)), said, true))
+    run.subject.note(f"ready: {said}, live: {live}")
     run.expect(live is True, f"the liveness probe said {live} while the broker was away")
 
 
@@ -79,17 +78,18 @@ def broker_out_of_reach(run: Run, weather: Weather, seconds: float, *, noticed: 
     member = subject.start()
     subject.wait_for_share(0.2)
     subject.wait(lambda: subject.probe(member, "ready"), "it is ready")
-    proxy.set(weather)
-    subject.note(f"network: {weather}")
-    run.publish(0.8)
-    subject.idle(seconds)
-    for _ in range(3):
-        _watch(run, member, true=False if noticed else None)
-        subject.idle(0.5)
-    proxy.set(FINE, reset=weather.requests_lost or weather.answers_lost)
-    subject.note("network: fine")
-    subject.wait(lambda: subject.probe(member, "ready"), "it is ready again")
-    run.expect(not member.ended, "the worker ended because the broker was away")
+    with subject.supervised():
+        proxy.set(weather)
+        subject.note(f"network: {weather}")
+        run.publish(0.8)
+        subject.idle(seconds)
+        for _ in range(3):
+            _watch(run, true=False if noticed else None)
+            subject.idle(0.5)
+        proxy.set(FINE, reset=weather.requests_lost or weather.answers_lost)
+        subject.note("network: fine")
+        subject.wait(lambda: subject.probe(subject.running[-1], "ready"), "it is ready again")
+    run.expect(not subject.restarts, f"the worker ended {subject.restarts} times because the broker was away")
 
 
 def group_deleted(run: Run) -> None:

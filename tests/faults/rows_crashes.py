@@ -5,6 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from fault_schedule import BOTH, KAFKA, TANSU, Run, Schedule
+from sqlalchemy import func, select
+
+from fraud.store.database import read
+from fraud.store.tables import exposed_card
 
 # Places that a running worker passes, and those that only a starting one does.
 AT_WORK = (
@@ -66,6 +70,36 @@ def random_times(run: Run) -> None:
         subject.kill(member)
 
 
+def alert_file(run: Run) -> None:
+    """A second compromise event is imported while the stream runs; the import dies twice and is then repeated."""
+    subject = run.subject
+    file = run.services.alert_file()
+    run.publish(0.4)
+    subject.start()
+    subject.wait_for_share(0.3)
+    dates = run.services.simulation.parameters.dates
+    window = ("--from", dates.window_first.isoformat(), "--to", dates.window_last.isoformat())
+    what = ("--name", "Second", *window, "--elements", "pan,expiry", "--source", "ACQUIRER")
+    run.expect(subject.command("exposure", "create", "second", *what) == 0, "the event could not be recorded")
+    for place in ("in the middle of an alert file", "before an alert file is committed"):
+        code = subject.command("exposure", "import", "second", str(file), point=place)
+        run.expect(code == -9, f"the import should have died, and ended with code {code}")
+        run.expect(_exposed(run) == 0, "an import that died has left cards behind")
+    run.publish(0.7, behind=True)
+    run.expect(subject.command("exposure", "import", "second", str(file)) == 0, "the import failed")
+    once = _exposed(run)
+    run.expect(once == len(run.services.simulation.exposed_cards), f"{once} cards are exposed")
+    run.expect(subject.command("exposure", "import", "second", str(file)) == 0, "the second import failed")
+    run.expect(_exposed(run) == once, "the same file again has changed something")
+    subject.wait_until_sent()
+
+
+def _exposed(run: Run) -> int:
+    mine = exposed_card.c.compromise_event_id == "second"
+    with read(run.subject.engine) as connection:
+        return connection.execute(select(func.count()).where(mine)).scalar_one()
+
+
 SCHEDULES = [
     *(
         Schedule(
@@ -79,4 +113,5 @@ SCHEDULES = [
     ),
     *(Schedule(1, f"kill -9: {place}", partial(at_the_start, place=place)) for place in AT_THE_START),
     Schedule(1, "kill -9 at random times", random_times, stacks=BOTH, events=4_000, smoke=(TANSU,)),
+    Schedule(2, "kill -9 in the middle of an alert file (look-back: not built)", alert_file, stacks=BOTH),
 ]

@@ -98,13 +98,10 @@ def joins_and_leaves(run: Run) -> None:
     subject.wait_for_share(0.2)
     others = []
     for number in range(2):
-        before = {at: row.owner_epoch for at, row in subject.positions().items()}
-        others.append(subject.start(f"other{number}"))
+        joined = subject.start(f"other{number}")
+        others.append(joined)
         run.publish(0.4 + 0.2 * (number + 1))
-        subject.wait(
-            lambda before=before: any(row.owner_epoch > before[at] for at, row in subject.positions().items()),
-            "the new one has claimed something",
-        )
+        subject.wait(lambda joined=joined: subject.owns(joined), "the new one owns a partition")
     for member in others:
         subject.stop(member)
     run.publish(1.0)

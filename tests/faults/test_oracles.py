@@ -52,8 +52,6 @@ from fraud.store.tables import (
 )
 
 RECORDS = 700
-# Cases of late events are folded by how batches are cut; test_reference_path.py has the test that says so.
-CASES = ("cases", "histories")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,7 @@ def acknowledged(log: Log) -> list[Acknowledged]:
 
 
 def test_a_good_run_passes_every_oracle(good: Finished, log: Log) -> None:
-    wanted = check_model_equality(good, log=log, leave_out=CASES)
+    wanted = check_model_equality(good, log=log)
     assert len(wanted.detections) > 10
     assert len(wanted.archive) > RECORDS * 0.8
     check_conservation(good, log=log)
@@ -162,7 +160,7 @@ def test_a_deleted_detection(damaged: Finished, log: Log) -> None:
     gone = first(damaged, detection)
     plant(damaged, delete(detection).where(detection.c.detection_id == gone.detection_id))
     with red(f"detections .*{gone.event_id}.*: missing"):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)
 
 
 def test_a_detection_too_many(damaged: Finished, log: Log) -> None:
@@ -172,7 +170,7 @@ def test_a_detection_too_many(damaged: Finished, log: Log) -> None:
         check_uniqueness(damaged)
     plant(damaged, update(detection).where(detection.c.detection_id == "again").values(event_id="invented"))
     with red("invented.*should not be there"):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)
 
 
 CHANGES = {
@@ -193,7 +191,7 @@ def test_a_changed_detection(damaged: Finished, log: Log, name: str) -> None:
     own = detection.c.detection_id == row.detection_id
     plant(damaged, update(detection).where(own).values({name: CHANGES[name]}))
     with red(f"{row.event_id}.* {name}: "):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)
 
 
 def test_a_changed_vector_or_score_does_not_come_out_again(damaged: Finished) -> None:
@@ -386,7 +384,7 @@ def test_an_archive_row_that_is_there_twice(damaged: Finished, log: Log) -> None
     append(damaged, row)
     place = row.select("partition", "offset").row(0)
     with red(rf"archive \({place[0]}, {place[1]}\): there 2 times"):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)
     with red("in the archive several times"):
         check_uniqueness(damaged)
     with red("archived twice"):
@@ -399,7 +397,7 @@ def test_an_archive_row_that_is_missing(damaged: Finished, log: Log) -> None:
         f"partition = {row['partition']} and \"offset\" = {row['offset']} and topic_id = '{row['topic_id']}'"
     )
     with red(rf"archive \({row['partition']}, {row['offset']}\): missing"):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)
     with red("records are in no place"):
         check_conservation(damaged, log=log)
 
@@ -422,7 +420,7 @@ def test_a_changed_archive_row(damaged: Finished, log: Log, name: str, value: st
         {name: value}, predicate=f'partition = {row["partition"]} and "offset" = {row["offset"]}'
     )
     with red(rf"archive \({row['partition']}, {row['offset']}\) {name}: "):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)
 
 
 def test_an_archive_ahead_of_the_position_or_behind_it(damaged: Finished, log: Log) -> None:
@@ -433,14 +431,14 @@ def test_an_archive_ahead_of_the_position_or_behind_it(damaged: Finished, log: L
     shutil.rmtree(root)
     ends = {number: row.next_offset for number, row in damaged.positions().items()}
     write_archive(root, whole.filter((pl.col("partition") != 0) | (pl.col("offset") < 10)), identity, ends | {0: 10})
-    check_model_equality(damaged, log=log, stopped_cleanly=False, leave_out=CASES)
+    check_model_equality(damaged, log=log, stopped_cleanly=False)
     with red(f"archive of partition 0: ends at 10, and the position is {end}"):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)
 
     shutil.rmtree(root)
     write_archive(root, whole, identity, ends | {0: end + 1})
     with red(f"archive of partition 0: ends at {end + 1}, ahead of the position {end}"):
-        check_model_equality(damaged, log=log, stopped_cleanly=False, leave_out=CASES)
+        check_model_equality(damaged, log=log, stopped_cleanly=False)
 
 
 def write_archive(root: str, rows: pl.DataFrame, identity: str, ends: dict[int, int]) -> None:
@@ -457,4 +455,4 @@ def write_archive(root: str, rows: pl.DataFrame, identity: str, ends: dict[int, 
 def test_no_archive_at_all(damaged: Finished, log: Log) -> None:
     shutil.rmtree(damaged.settings.archive_root)
     with red("ends at None, and the position is"):
-        check_model_equality(damaged, log=log, leave_out=CASES)
+        check_model_equality(damaged, log=log)

@@ -19,7 +19,8 @@ CHIP = "05"
 def triggers(row, policy):
     """The codes that fire on a row, strongest first."""
     known, feature, tier = row["transaction"], row["features"], row["tier"]
-    scored = known.get("event_type") in SCORED
+    linked = known.get("event_type") == "clearing" and known.get("original_event_id") is not None
+    scored = known.get("event_type") in SCORED and not linked
     not_present = known.get("channel") in ("ecommerce", "moto")
     explained = known.get("three_ds") == "challenge_passed" or (
         known.get("initiator") == "merchant" and feature["merchant_count"] >= 1

@@ -91,7 +91,9 @@ def test_times_are_read_in_their_zone(tmp_path: Path, text: str, spec: str, at: 
 
 
 def test_codes_constants_defaults_and_joined_columns(tmp_path: Path) -> None:
-    frame = write(tmp_path, CH=["E", "P", "?"], RC=["00", "05", None], D=["20240501"] * 3, T=["093000"] * 3, N=["5"] * 3)
+    frame = write(
+        tmp_path, CH=["E", "P", "?"], RC=["00", "05", None], D=["20240501"] * 3, T=["093000"] * 3, N=["5"] * 3
+    )
     batch = decoded(
         tmp_path,
         frame.select("event_id", "card_ref"),
@@ -161,7 +163,10 @@ def test_an_event_id_can_be_a_digest_of_what_makes_the_event_one(tmp_path: Path)
         ('approved = { column = "A", values = { Y = "yes" } }', "fields.approved"),
         ('token_provisioned_at = { column = "T" }', "fields.token_provisioned_at.format"),
         ('token_provisioned_at = { column = "T", format = "%Y%m%d" }', "fields.token_provisioned_at.zone"),
-        ('token_provisioned_at = { column = "T", format = "%Y%m%d", zone = "Tokyo" }', "fields.token_provisioned_at.zone"),
+        (
+            'token_provisioned_at = { column = "T", format = "%Y%m%d", zone = "Tokyo" }',
+            "fields.token_provisioned_at.zone",
+        ),
         ('mcc = { column = "M", format = "iso" }', "fields.mcc"),
         ('mcc = { column = "M", decimal = true }', "fields.mcc"),
         ('merchant_id = { card_number = "M" }', "fields.merchant_id.card_number"),
@@ -218,7 +223,7 @@ def test_a_card_number_without_a_key_is_refused_before_a_row_is_read(tmp_path: P
 
 
 def test_all_formats_of_files_say_the_same(tmp_path: Path) -> None:
-    frame = write(tmp_path, name="a.csv", merchant_name=["東京 \"1\", 本店", None, "x\ny"], amount_minor=[1, None, 3])
+    frame = write(tmp_path, name="a.csv", merchant_name=['東京 "1", 本店', None, "x\ny"], amount_minor=[1, None, 3])
     folder = tmp_path / "export"
     frame.write_csv(folder / "a.tsv", separator="\t")
     frame.write_parquet(folder / "a.parquet")

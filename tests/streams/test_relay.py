@@ -422,9 +422,12 @@ def in_outbox(engine: Engine) -> set[str]:
         return set(connection.execute(select(outbox.c.message_id)).scalars())
 
 
+@pytest.mark.parametrize("database", ["sqlite_url", "postgresql_url"])
 def test_messages_go_when_all_destinations_have_been_done_with_them_for_as_long_as_they_are_kept(
-    engine: Engine, clock: MovedClock, receive: Callable[..., Receiver]
+    request: pytest.FixtureRequest, database: str, clock: MovedClock, receive: Callable[..., Receiver]
 ) -> None:
+    engine = open_engine(request.getfixturevalue(database))
+    request.addfinalizer(engine.dispose)
     good, bad = receive(), receive(503)
     add(engine, 1, 2)
     hook = webhook(good.port, clock)
