@@ -6,9 +6,11 @@ field is described once. Names follow ISO 8583 and ISO 20022 use.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -245,6 +247,25 @@ class Columns:
         """One transaction as a plain dictionary of what is known of it, in the contract's own spellings."""
         known = {field.name: _spelling(field, self._columns[field.name][index]) for field in FIELDS}
         return {name: value for name, value in known.items() if value is not None}
+
+    def rows(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """What `row` gives, of several rows; column by column, and so several times as quick."""
+        found: list[dict[str, Any]] = [{} for _ in indices]
+        chosen = np.asarray(indices, dtype=np.intp)
+        for field in FIELDS:
+            name, kind = field.name, field.kind
+            values = self._columns[name][chosen].tolist()
+            if kind in (Kind.IDENTIFIER, Kind.TEXT):
+                for known, value in zip(found, values, strict=True):
+                    if value is not None:
+                        known[name] = value
+                continue
+            missing: Callable[[Any], bool] = math.isnan if kind is Kind.NUMBER else MISSING.__eq__
+            spelled: Callable[[Any], Any] = float if kind is Kind.NUMBER else partial(_SPELLINGS[kind], field)
+            for known, value in zip(found, values, strict=True):
+                if not missing(value):
+                    known[name] = spelled(value)
+        return found
 
     @staticmethod
     def concatenate(parts: Sequence[Columns]) -> Columns:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraud.cards import card_keys
-from fraud.compromise import days_since_window
+from fraud.compromise import DAY_MS
 from fraud.policy import ExposureColumns
 from fraud.store.records import ExposureChange
 from fraud.transactions import Columns
+from models.key_index import KeyIndex
+
+Exposures = tuple[ExposureChange, ...]
+
+# Changes are laid over the exposures that are there until they are so many; then all is made one again.
+_SMALLEST_MERGE: Final = 20_000
+_MERGE_SHARE: Final = 0.1
+_MOST_DAYS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,35 +34,54 @@ class RowMatch:
     days_since_window: int
 
 
+class _Layer:
+    """Exposures by card reference, and their keys. An empty entry says that a card is not exposed any more."""
+
+    def __init__(self, exposures: Mapping[str, Exposures]) -> None:
+        self.exposures = exposures
+        self._keys = KeyIndex()
+        if exposures:
+            self._keys.slots(card_keys(np.array(list(exposures), dtype=np.object_)), create=True)
+
+    def may_hold(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = self._keys.slots(keys, create=False) >= 0
+        return found
+
+
 class ExposureIndex:
     """All exposures at one version. `apply` gives the next version; a batch runs under exactly one."""
 
-    def __init__(self, exposures: Mapping[str, tuple[ExposureChange, ...]] | None = None, version: int = 0) -> None:
-        self._exposures = dict(exposures or {})
+    def __init__(self, exposures: Mapping[str, Exposures] | None = None, version: int = 0) -> None:
         self.version = version
-        self._keys = np.sort(_keys(list(self._exposures)))
+        self._base = _Layer(dict(exposures or {}))
+        self._changed = _Layer({})
+        self._count = len(self._base.exposures)
 
     def __len__(self) -> int:
-        return len(self._exposures)
+        return self._count
 
     def __contains__(self, card_ref: object) -> bool:
-        return card_ref in self._exposures
+        return isinstance(card_ref, str) and bool(self._exposures_of(card_ref))
 
     def apply(self, changes: Iterable[ExposureChange], version: int) -> ExposureIndex:
-        """The index after these changes, in their order."""
-        exposures = dict(self._exposures)
+        """The index after these changes, in their order. A few changes to many exposures cost little."""
+        changed = dict(self._changed.exposures)
+        count = self._count
         for change in changes:
-            others = tuple(
-                item
-                for item in exposures.get(change.card_ref, ())
-                if item.compromise_event_id != change.compromise_event_id
-            )
-            remaining = others if change.released else (*others, change)
-            if remaining:
-                exposures[change.card_ref] = remaining
-            else:
-                exposures.pop(change.card_ref, None)
-        return ExposureIndex(exposures, version)
+            card_ref, before = change.card_ref, changed.get(change.card_ref)
+            if before is None:
+                before = self._base.exposures.get(card_ref, ())
+            others = tuple(item for item in before if item.compromise_event_id != change.compromise_event_id)
+            changed[card_ref] = others if change.released else (*others, change)
+            count += bool(changed[card_ref]) - bool(before)
+        if len(changed) > max(_SMALLEST_MERGE, _MERGE_SHARE * len(self._base.exposures)):
+            merged = {**self._base.exposures, **changed}
+            return ExposureIndex({card_ref: found for card_ref, found in merged.items() if found}, version)
+        index = object.__new__(ExposureIndex)
+        index.version, index._count = version, count
+        index._base = self._base
+        index._changed = _Layer(changed) if changed != self._changed.exposures else self._changed
+        return index
 
     def match(self, columns: Columns) -> tuple[ExposureColumns, list[RowMatch]]:
         """Exposure of every row, and a match for each row and compromise event.
@@ -62,16 +90,13 @@ class ExposureIndex:
         """
         result = ExposureColumns.none(len(columns))
         matches: list[RowMatch] = []
-        if not len(self._keys):
-            return result, matches
-        for row in np.flatnonzero(self._may_hold(columns["card_key"])).tolist():
-            found = self._exposures.get(columns["card_ref"][row])
-            if found is None:
-                continue
-            occurred_at = int(columns["occurred_at"][row])
-            row_matches = [_match(row, exposure, occurred_at) for exposure in found]
-            matches.extend(row_matches)
-            exposed = [match for match in row_matches if match.kind != "BEFORE_WINDOW"]
+        keys = columns["card_key"]
+        rows = np.flatnonzero(self._base.may_hold(keys) | self._changed.may_hold(keys))
+        times = columns["occurred_at"][rows].tolist()
+        for row, card_ref, occurred_at in zip(rows.tolist(), columns["card_ref"][rows], times, strict=True):
+            found = [_match(row, exposure, occurred_at) for exposure in self._exposures_of(card_ref)]
+            matches.extend(found)
+            exposed = [match for match in found if match.kind != "BEFORE_WINDOW"]
             if exposed:
                 result.tier[row] = max(match.exposure.tier for match in exposed)
                 result.days_since_window[row] = min(match.days_since_window for match in exposed)
@@ -80,10 +105,9 @@ class ExposureIndex:
                 )
         return result, matches
 
-    def _may_hold(self, card_keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        places = np.minimum(np.searchsorted(self._keys, card_keys), len(self._keys) - 1)
-        found: NDArray[np.bool_] = self._keys[places] == card_keys
-        return found
+    def _exposures_of(self, card_ref: str) -> Exposures:
+        found = self._changed.exposures.get(card_ref)
+        return self._base.exposures.get(card_ref, ()) if found is None else found
 
 
 def _match(row: int, exposure: ExposureChange, occurred_at: int) -> RowMatch:
@@ -93,9 +117,6 @@ def _match(row: int, exposure: ExposureChange, occurred_at: int) -> RowMatch:
         kind = "IN_WINDOW"
     else:
         kind = "AFTER_WINDOW"
-    days = int(days_since_window(np.array([occurred_at], dtype=np.int64), exposure.window_end_at)[0])
+    # As `fraud.compromise.days_since_window`, of one number.
+    days = min(max(0, (occurred_at - exposure.window_end_at) // DAY_MS), _MOST_DAYS)
     return RowMatch(row, exposure, kind, days)
-
-
-def _keys(card_refs: list[str]) -> NDArray[np.uint64]:
-    return card_keys(np.array(card_refs, dtype=np.object_)) if card_refs else np.zeros(0, dtype=np.uint64)

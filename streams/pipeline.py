@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,7 @@ class Pipeline:
         wanted = [record for record in records if record.offset not in skip]
         decoded = self._decoder.decode(wanted, now)
         fresh, _ = self._fresh(state, decoded, wanted)
-        columns = decoded.columns.take(fresh)
+        columns = _taken(decoded.columns, fresh)
         features = self._features(state, columns)
         state.next_offset = records[-1].offset + 1
         state.logged_at = records[-1].timestamp
@@ -112,7 +112,7 @@ class Pipeline:
         """The effects of a batch. State moves on; the effects are computed once and retried as they are."""
         decoded = self._decoder.decode(records, now)
         fresh, verdicts = self._fresh(state, decoded, records)
-        columns = decoded.columns.take(fresh)
+        columns = _taken(decoded.columns, fresh)
         offsets = decoded.offsets[fresh]
         exposure, matches = reference.exposure.match(columns)
         slots = state.cards.slots(columns["card_key"])
@@ -224,11 +224,11 @@ class Pipeline:
         card_key = columns["card_key"]
         of_card = np.flatnonzero(card_key[:row] == card_key[row])
         if not len(of_card):
-            return before[row]
+            return cast("np.void", before[row])
         cards = CardStates()
         cards.put(card_key[row : row + 1], before[row : row + 1])
         compute_features(columns.take(of_card), cards, home_country=self._home_country, timezone=self._timezone)
-        return cards.records[0]
+        return cast("np.void", cards.records[0])
 
     def _quarantined(
         self,
@@ -258,6 +258,11 @@ class Pipeline:
                 )
             )
         return found
+
+
+def _taken(columns: Columns, wanted: NDArray[np.bool_]) -> Columns:
+    """The wanted rows; nearly always all of them, and then nothing is copied."""
+    return columns if wanted.all() else columns.take(wanted)
 
 
 def _values(records: Sequence[RawRecord]) -> dict[int, bytes]:
@@ -310,11 +315,12 @@ def _matches(
     detections: Sequence[DetectionRecord],
 ) -> list[ExposureMatchRecord]:
     detected = {item.event_id: item.detection_id for item in detections}
-    transactions: dict[int, dict[str, Any]] = {}
+    rows = list(dict.fromkeys(match.row for match in matches))
+    transactions = dict(zip(rows, batch.columns.rows(rows), strict=True))
     records = []
     for match in matches:
         row = match.row
-        transaction = transactions.setdefault(row, batch.columns.row(row))
+        transaction = transactions[row]
         records.append(
             ExposureMatchRecord(
                 event_id=transaction["event_id"],

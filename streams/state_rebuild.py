@@ -44,7 +44,8 @@ _POLL_MS = 500
 _POLL_RECORDS = 10_000
 _SILENT_SECONDS = 30.0  # without a record and without moving on, the broker counts as away
 _ANY = 2**62  # further than every offset
-# The window compares what a payload said; of one that the log no longer has, this is kept, and it equals no digest.
+# The window compares what payloads said. One that the log no longer has counts as empty, which no record is, so that
+# the same event once more is quarantined: it changes nothing, and is seen.
 _UNKNOWN = b""
 
 
@@ -187,10 +188,7 @@ class StateRebuild:
             return window
         wanted = dict(seen)
         found = {at: value for at, value in self._payloads(key, seen[0][0], offset) if at in wanted}
-        known = next((place for place, (at, _) in enumerate(seen) if at in found), len(seen))
-        window.restore([(event_id, _UNKNOWN) for _, event_id in seen[:known]])
-        window.judge([event_id for _, event_id in seen[known:]], [found.get(at, _UNKNOWN) for at, _ in seen[known:]])
-        window.take_new()
+        window.judge([event_id for _, event_id in seen], [found.get(at, _UNKNOWN) for at, _ in seen])
         return window
 
     def _position(self, key: PartitionKey) -> Position | None:

@@ -58,6 +58,7 @@ class Decoder:
         self._derivation = Derivation(portfolio_currency, max_future_ms, max_past_ms)
         self._reference = ReferenceDecoder(guard, digest_key, max_record_bytes, self._derivation)
         self._contract = contract_tables(guard.shape, max_record_bytes)
+        self.decode([], 0)  # on a new machine the reader is compiled now and not when the first records wait
 
     def decode(self, records: Sequence[RawRecord], now_ms: int) -> DecodedBatch:
         """Decode records of one partition, in log order.

@@ -25,7 +25,6 @@ def gather(  # noqa: C901 - every function called here would count its arrays in
     packed: Bytes,
     first: Integers,
     which: Integers,
-    ends: Integers,
 ) -> int:
     """Collect the distinct strings of k fields of n records, field by field.
 
@@ -39,7 +38,6 @@ def gather(  # noqa: C901 - every function called here would count its arrays in
         packed: as long as `text`, for the collected strings, a line break behind each.
         first: (k n,) for the place of each collected string: its index in `starts`, as one row.
         which: (k, n) for the number of each string among those collected; -1 where there is none.
-        ends: (k,) for how many strings have been collected after each field.
 
     Returns:
         How many bytes of `packed` are used.
@@ -88,5 +86,4 @@ def gather(  # noqa: C901 - every function called here would count its arrays in
                 used += 1
             packed[used] = _LINE_BREAK
             used += 1
-        ends[field] = count
     return used

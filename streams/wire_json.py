@@ -36,12 +36,19 @@ def parse_record(value: bytes, max_record_bytes: int) -> dict[str, Any]:
     return fields
 
 
-def parse_number(text: bytes) -> Any:
-    """A number as `parse_record` reads it; None where it is beyond every use. The text must be a JSON number."""
+def parse_string(text: bytes) -> str:
+    """A string as `parse_record` reads it: what stands between its quotation marks, without half surrogate pairs."""
+    return msgspec.json.decode(b'"%b"' % text, type=str)
+
+
+def parse_numbers(texts: list[bytes]) -> list[Any]:
+    """JSON numbers as `parse_record` reads them; None where one is beyond every use."""
+    joined = b"[%b]" % b",".join(texts)
     try:
-        return msgspec.json.decode(text)
+        numbers: list[Any] = msgspec.json.decode(joined)
     except msgspec.DecodeError:
-        return _parse_leniently(text)
+        numbers = _parse_leniently(joined)
+    return numbers
 
 
 def _parse_leniently(value: bytes) -> Any:

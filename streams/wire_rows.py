@@ -14,19 +14,10 @@ from fraud.cards import card_keys
 from fraud.transactions import DTYPES, FIELD_BY_NAME, FIELDS, Column, Field, Kind
 from streams.wire_fields import READERS, absent_column
 from streams.wire_gather import gather
-from streams.wire_json import parse_number
-from streams.wire_scan import (
-    HAS_WIDE,
-    HASHED_CARD,
-    LENGTH_MASK,
-    MISSING,
-    PLACE_BITS,
-    READ,
-    WIDE_BIT,
-    Bytes,
-    Integers,
-    scan,
-)
+from streams.wire_json import parse_numbers, parse_string
+from streams.wire_scan import HAS_WIDE, HASHED_CARD, READ, Bytes, Integers, scan
+from streams.wire_text import MISSING
+from streams.wire_values import LENGTH_MASK, PLACE_BITS, WIDE_BIT
 
 _STRINGS: Final = frozenset({Kind.IDENTIFIER, Kind.TEXT})
 
@@ -108,10 +99,10 @@ def _string_columns(
     starts = places >> PLACE_BITS
     sizes = np.where(places < 0, -1, places & LENGTH_MASK)
     packed = np.empty(len(text), np.uint8)
-    first, which, ends = np.empty(k * n, np.int64), np.empty((k, n), np.int64), np.empty(k, np.int64)
+    first, which = np.empty(k * n, np.int64), np.empty((k, n), np.int64)
     buckets = np.empty(1 << (2 * n).bit_length(), np.int32)
-    used = gather(text, starts, sizes, buckets, packed, first, which, ends)
-    # One character a byte; what goes beyond ASCII is read again below. The last string is empty and becomes None,
+    used = gather(text, starts, sizes, buckets, packed, first, which)
+    # One character a byte; what is wide is read again below. The last string is empty and becomes None,
     # which answers the number -1.
     split = packed[:used].tobytes().decode("latin-1").split("\n")
     strings = np.fromiter(split, np.object_, len(split))
@@ -120,7 +111,7 @@ def _string_columns(
     wide = np.flatnonzero(places.ravel()[first[: len(split) - 1]] & WIDE_BIT)
     for number, place in zip(wide.tolist(), first[wide].tolist(), strict=True):
         field, row = divmod(place, n)
-        string = joined[starts[field, row] : starts[field, row] + sizes[field, row]].decode()
+        string = parse_string(joined[starts[field, row] : starts[field, row] + sizes[field, row]])
         strings[number] = READERS[FIELDS[numbers[field]].name](string)
         if strings[number] is None:
             lost.setdefault(field, []).append(number)
@@ -131,14 +122,15 @@ def _string_columns(
 
 def _number_column(joined: bytes, places: Integers, field: Field, missing: Counter[str]) -> Column:
     """The (n,) column of float64. Numbers that turn out to be unusable count as missing."""
+    rows = np.flatnonzero(places != MISSING)
+    starts = places[rows] >> PLACE_BITS
+    ends = starts + (places[rows] & LENGTH_MASK)
+    texts = [joined[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    numbers = list(map(READERS[field.name], parse_numbers(texts)))
+    if None in numbers:
+        missing[field.name] += numbers.count(None)
     column = np.full(len(places), np.nan)
-    for row in np.flatnonzero(places != MISSING).tolist():
-        start = places[row] >> PLACE_BITS
-        number = READERS[field.name](parse_number(joined[start : start + (places[row] & LENGTH_MASK)]))
-        if number is None:
-            missing[field.name] += 1
-        else:
-            column[row] = number
+    column[rows] = np.array(numbers, np.float64)
     return column
 
 

@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 from fraud.codes import country_numbers, currency_numbers
 from fraud.pan_guard import PanShape
 from fraud.transactions import FIELDS, Field, Kind
-from streams import wire_scan
+from streams import wire_text, wire_values
 from streams.wire_fields import ENTRY_MODE_DIGITS, INT64_MAX
-from streams.wire_scan import BUCKETS, TABLES, bucket_of
+from streams.wire_scan import NAMES, TABLES, file_words
 
 _COUNTRIES, _CURRENCIES = len(FIELDS) + 1, len(FIELDS) + 2  # groups of words; a field's own values are group 1 + field
 
 _ROLES: Final[Mapping[Kind, int]] = {
-    Kind.IDENTIFIER: wire_scan.STRING,
-    Kind.TEXT: wire_scan.STRING,
-    Kind.ENUM: wire_scan.WORD,
-    Kind.INTEGER: wire_scan.INTEGER,
-    Kind.TIMESTAMP: wire_scan.INTEGER,
-    Kind.BOOLEAN: wire_scan.BOOLEAN,
-    Kind.COUNTRY: wire_scan.WORD,
-    Kind.CURRENCY: wire_scan.WORD,
-    Kind.DIGITS: wire_scan.DIGITS,
-    Kind.NUMBER: wire_scan.NUMBER,
+    Kind.IDENTIFIER: wire_values.STRING,
+    Kind.TEXT: wire_values.STRING,
+    Kind.ENUM: wire_values.WORD,
+    Kind.INTEGER: wire_values.INTEGER,
+    Kind.TIMESTAMP: wire_values.INTEGER,
+    Kind.BOOLEAN: wire_values.BOOLEAN,
+    Kind.COUNTRY: wire_values.WORD,
+    Kind.CURRENCY: wire_values.WORD,
+    Kind.DIGITS: wire_values.DIGITS,
+    Kind.NUMBER: wire_values.NUMBER,
 }
 _ROLES_OF_FIELDS: Final[Mapping[str, int]] = {
-    "event_type": wire_scan.EVENT_TYPE,
-    "card_ref": wire_scan.CARD_REF,
-    "schema_version": wire_scan.SCHEMA_VERSION,
-    "pos_entry_mode": wire_scan.ENTRY_MODE,
+    "event_type": wire_values.EVENT_TYPE,
+    "card_ref": wire_values.CARD_REF,
+    "schema_version": wire_values.SCHEMA_VERSION,
+    "pos_entry_mode": wire_values.ENTRY_MODE,
 }
 
 
@@ -69,7 +69,7 @@ def _fill_fields(tables: NDArray[Any]) -> None:
     tables["required_bits"] = sum(1 << number for number, field in enumerate(FIELDS) if field.required)
     tables["card_ref"], tables["account_ref"] = names.index("card_ref"), names.index("account_ref")
     tables["unknown"] = known
-    tables["roles"][0, known] = wire_scan.UNKNOWN
+    tables["roles"][0, known] = wire_values.UNKNOWN
 
 
 def _fill_words(tables: NDArray[Any]) -> None:
@@ -79,18 +79,12 @@ def _fill_words(tables: NDArray[Any]) -> None:
     tables["word_starts"][0, 1 : len(texts) + 1] = np.cumsum([len(text) for text in texts])
     tables["word_groups"][0, : len(texts)] = [word.group for word in words]
     tables["word_codes"][0, : len(texts)] = [word.code for word in words]
-    buckets = np.full(BUCKETS, -1)
-    for number, (text, word) in enumerate(zip(texts, words, strict=True)):
-        bucket = bucket_of(np.frombuffer(text, np.uint8), word.group)
-        while buckets[bucket] >= 0:
-            bucket = (bucket + 1) % BUCKETS
-        buckets[bucket] = number
-    tables["buckets"] = buckets
+    file_words(tables, len(words))
 
 
 def _words() -> Iterator[_Word]:
     for number, field in enumerate(FIELDS):  # the reader relies on names being first, and in this order
-        yield _Word(field.name, wire_scan.NAMES, number)
+        yield _Word(field.name, NAMES, number)
     for number, field in enumerate(FIELDS):
         for code, value in enumerate(field.values):
             yield _Word(value, 1 + number, code)
@@ -114,9 +108,9 @@ def _group(number: int, field: Field) -> int:
 
 
 def _byte_classes() -> NDArray[np.uint8]:
-    classes = np.full(256, wire_scan.ODD, np.uint8)
-    classes[0x20:0x7F] = wire_scan.PLAIN
-    classes[0x80:] = wire_scan.WIDE
-    classes[ord('"')] = wire_scan.QUOTE
-    classes[ord("\\")] = wire_scan.ODD
+    classes = np.full(256, wire_text.ODD, np.uint8)
+    classes[0x20:0x7F] = wire_text.PLAIN
+    classes[0x80:] = wire_text.WIDE
+    classes[ord('"')] = wire_text.QUOTE
+    classes[ord("\\")] = wire_text.ESCAPE
     return classes

@@ -34,6 +34,7 @@ _FIGURES = {
     "exposed_percent": "%",
     "cards_in_memory": "",
     "checkpoints": "",
+    "archive_commits": "",
     "rules": "",
 }
 
@@ -102,7 +103,8 @@ def _report(
         "detection_percent": 100 * result["detections"] / records,
         "exposed_percent": 100 * result["matches"] / records,
         "checkpoints": result["checkpoints"],
-        "checkpoints_with_the_last": ended["checkpoints"],
+        "archive_commits": result["archive_commits"],
+        "with_the_last": {name: ended[name] for name in ("checkpoints", "archive_commits", "archived_rows")},
         "rules": len(ended["triggers"]),
         "rule_codes": ended["triggers"],
         "stages": stages,

@@ -58,6 +58,7 @@ class BenchObserver(WorkerObserver):
         self.worker: Any = None
         self.cards: dict[int, int] = {}
         self.committed_records = self.detections = self.matches = 0
+        self.archive_commits = self.archived_rows = 0
         self._checkpoints: Counter[int] = Counter()
         self.commits: list[tuple[int, int, int, float]] = []  # partition, from, to, wall clock in seconds
         self.rounds: list[tuple[int, float, float]] = []  # records, seconds to compute, seconds to commit
@@ -85,6 +86,11 @@ class BenchObserver(WorkerObserver):
     def checkpointed(self, partition: int) -> None:
         """One more checkpoint of one partition."""
         self._checkpoints[partition] += 1
+
+    def archived(self, rows: int, seconds: float) -> None:
+        """One more commit of the archive."""
+        self.archive_commits += 1
+        self.archived_rows += rows
 
     @property
     def checkpoints(self) -> int:
@@ -135,6 +141,7 @@ class BenchObserver(WorkerObserver):
             "detections": end["detections"] - start["detections"],
             "matches": end["matches"] - start["matches"],
             "checkpoints": end["checkpoints"] - start["checkpoints"],
+            "archive_commits": end["archive_commits"] - start["archive_commits"],
             "stages": _plain(spent(start["stages"], end["stages"])),
             "threads": {name: time.cpu - cpu_before(name) for name, time in end["threads"].items()},
             "library_threads": sum(
@@ -147,6 +154,7 @@ class BenchObserver(WorkerObserver):
         return {
             "records": self.committed_records,
             "checkpoints": self.checkpoints,
+            "archive_commits": self.archive_commits,
             "detections": self.detections,
             "matches": self.matches,
             "wall": time.perf_counter(),
@@ -192,6 +200,8 @@ def main() -> None:
             "cpu_seconds": time.process_time() - started,
             "records": observer.committed_records,
             "checkpoints": observer.checkpoints,
+            "archive_commits": observer.archive_commits,
+            "archived_rows": observer.archived_rows,
             "cards": sum(observer.cards.values()),
             "triggers": sorted(triggers),
             "threads": threading.active_count(),

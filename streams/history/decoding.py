@@ -17,7 +17,7 @@ from fraud.errors import InvalidInputError
 from fraud.transactions import Columns
 from streams.dead_letters import ErrorClass
 from streams.history.mapping import HistoryMapping
-from streams.history.reading import SourceBatch, read_batches
+from streams.history.reading import SourceBatch, collector_paused, read_batches
 from streams.history.values import Values
 from streams.wire import Decoder, RawRecord
 
@@ -122,7 +122,8 @@ class HistoryDecoder:
         files = self._mapping.files
         seen = 0
         for batch in read_batches(files, files.paths[file], self._mapping.source_columns):
-            decoded = self._decode(file, batch)
+            with collector_paused():
+                decoded = self._decode(file, batch)
             if seen == 0:
                 self._refuse_card_numbers(decoded.tally)
             seen += decoded.tally.rows

@@ -233,6 +233,7 @@ def verdicts(evidence: Evidence, names: tuple[str, ...]) -> dict[str, str]:
     said: dict[str, str] = {}
     for name in names:
         try:
+            evidence.subject.note(f"asking {name}")
             ORACLES[name](evidence)
         except AssertionError as error:
             said[name] = str(error)

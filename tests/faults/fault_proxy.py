@@ -50,6 +50,7 @@ class Proxy:
         self._weather = FINE
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
+        self._deaf: set[asyncio.StreamWriter] = set()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"proxy to {target_port}", daemon=True)
         self.port = port
@@ -70,6 +71,10 @@ class Proxy:
         self._weather = weather
         if reset or weather.refused:
             self._call(self._reset_all)
+
+    def deafen(self) -> None:
+        """Whatever goes over the connections that there are is forgotten from now on; new ones are as the weather."""
+        self._call(lambda: self._deaf.update(self._open))
 
     def _call(self, what: Callable[[], None]) -> None:
         done = threading.Event()
@@ -118,6 +123,7 @@ class Proxy:
             )
         finally:
             self._open -= both
+            self._deaf -= both
             for end in both:
                 with contextlib.suppress(Exception):
                     end.close()
@@ -145,7 +151,7 @@ class Proxy:
                         self._cut(both)
                         return
                     cutting.set()
-                if weather.requests_lost if from_client else weather.answers_lost:
+                if writer in self._deaf or (weather.requests_lost if from_client else weather.answers_lost):
                     continue
                 writer.write(data)
                 await writer.drain()

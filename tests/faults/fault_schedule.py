@@ -208,6 +208,7 @@ def _judge(run: Run, outcome: Outcome) -> dict[str, str]:
     except Exception as error:  # noqa: BLE001 - whatever it is, the schedule cannot be judged
         run.subject.note(traceback.format_exc())
         return {"O7": "; ".join([*run.problems, f"no evidence: {type(error).__name__}: {error}"])}
+    run.subject.note("evidence collected")
     evidence.problems, evidence.readiness = run.problems, run.readiness
     outcome.lost, outcome.duplicated = evidence.lost_and_duplicated()
     return verdicts(evidence, schedule.oracles)

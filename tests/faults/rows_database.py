@@ -16,6 +16,8 @@ from fault_subject import Member
 from oracles import Readiness
 from sqlalchemy import make_url
 
+from fraud.settings import PREFIX
+
 _AWAY_SECONDS = 15.0  # in place of five minutes: longer than every delay between retries
 
 
@@ -145,6 +147,24 @@ def half_open(run: Run) -> None:
     _settled(run, member)
 
 
+def deaf(run: Run) -> None:
+    """The sessions that there are hear nothing ever again, as behind a firewall that has forgotten them; new ones do.
+
+    Nothing but the watchdog can help the worker then: it ends the process, and the next one goes on.
+    """
+    subject, proxy = run.subject, run.subject.database_proxy
+    assert proxy is not None
+    run.publish(0.5)
+    with subject.supervised():
+        subject.start(environment={f"{PREFIX}KAFKA__MAX_POLL_INTERVAL_MS": "10000"})
+        subject.wait_for_share(0.2)
+        proxy.deafen()
+        subject.note("the sessions are deaf")
+        run.publish(1.0)
+        subject.wait_until_idle()
+    run.expect(subject.restarts <= 2, f"the worker ended {subject.restarts} times")
+
+
 def locked(run: Run, what: str) -> None:
     """Another session holds a lock that every commit needs, for five seconds."""
     subject = run.subject
@@ -205,6 +225,7 @@ def serialization(run: Run) -> None:
     subject.wait_for_share(0.2)
     run.publish(0.8)
     with session(run) as other:
+        other.execute("SET default_transaction_isolation = 'read committed'")
         for _ in range(4):
             with other.transaction():
                 other.execute("UPDATE position SET updated_at = updated_at")
@@ -282,6 +303,7 @@ SCHEDULES = [
     Schedule(13, "COMMIT lost on its way", partial(commit_unknown, done=False), proxied=("database",)),
     Schedule(14, "database slow", slow, proxied=("database",)),
     Schedule(14, "database half open", half_open, proxied=("database",)),
+    Schedule(14, "database sessions deaf for ever", deaf, proxied=("database",)),
     Schedule(14, "positions locked for 5 s", partial(locked, what="SELECT * FROM position FOR UPDATE")),
     Schedule(14, "a table locked for 5 s", partial(locked, what="LOCK TABLE detection, exposure_match, dead_letter")),
     Schedule(14, "deadlock", deadlock),

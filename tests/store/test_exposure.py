@@ -330,10 +330,14 @@ def test_counts_of_an_event(engine: Engine) -> None:
 def test_every_earlier_version_can_be_told_from_the_exposures_of_now(engine: Engine) -> None:
     """Applied to what is exposed now, the differences give what was exposed at any version, checked at every one."""
 
-    def active(exposures: dict[tuple[str, str], ExposureChange], found: list[ExposureChange]) -> set[tuple[str, str, int]]:
+    def active(
+        exposures: dict[tuple[str, str], ExposureChange], found: list[ExposureChange]
+    ) -> set[tuple[str, str, int]]:
         for change in found:
             exposures[change.compromise_event_id, change.card_ref] = change
-        return {(item.compromise_event_id, item.card_ref, item.tier) for item in exposures.values() if not item.released}
+        return {
+            (item.compromise_event_id, item.card_ref, item.tier) for item in exposures.values() if not item.released
+        }
 
     add_event(engine)
     add_event(engine, "CE-2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,15 +40,25 @@ def transactions(rows: list[tuple[str, int]]) -> Columns:
     )
 
 
-@given(st.lists(CHANGE, max_size=20), st.lists(st.tuples(st.sampled_from(REFS), st.integers(0, 300)), max_size=20))
-def test_matches_equal_the_brute_force_join(changes: list[ExposureChange], rows: list[tuple[str, int]]) -> None:
+@given(
+    st.lists(CHANGE, max_size=20),
+    st.lists(st.tuples(st.sampled_from(REFS), st.integers(0, 300)), max_size=20),
+    st.sampled_from([0, 2, 20_000]),  # changes are merged at once, now and then, or never
+)
+def test_matches_equal_the_brute_force_join(
+    changes: list[ExposureChange], rows: list[tuple[str, int]], merged_at: int
+) -> None:
     standing: dict[tuple[str, str], ExposureChange] = {}
     for change in changes:
         standing.pop((change.card_ref, change.compromise_event_id), None)
         if not change.released:
             standing[change.card_ref, change.compromise_event_id] = change
 
-    index = ExposureIndex().apply(changes[:7], 1).apply(changes[7:], 2)
+    with patch("streams.exposure_index._SMALLEST_MERGE", merged_at):
+        index = ExposureIndex().apply(changes[:5], 1).apply(changes[5:7], 1).apply(changes[7:], 2)
+    exposed = {ref for ref, _ in standing}
+    assert len(index) == len(exposed)
+    assert {ref for ref in REFS if ref in index} == exposed
     exposure, matches = index.match(transactions(rows))
 
     found = {(match.row, match.exposure.compromise_event_id, match.exposure.tier, match.kind) for match in matches}

@@ -75,9 +75,7 @@ def end_in_order(process: subprocess.Popen[bytes]) -> None:
     assert process.wait(STOP_SECONDS) == 0
 
 
-def freeze_in_a_transaction(
-    deployment: Deployment, process: subprocess.Popen[bytes], check: Callable[[], None]
-) -> None:
+def freeze_in_a_transaction(deployment: Deployment, process: subprocess.Popen[bytes]) -> None:
     """SIGSTOP while it holds locks in PostgreSQL: there a machine that freezes does the most harm."""
     holding = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -85,7 +83,6 @@ def freeze_in_a_transaction(
     )
 
     def is_frozen_in_one() -> bool:
-        check()
         process.send_signal(signal.SIGSTOP)
         with deployment.engine.connect() as connection:
             if connection.execute(holding).scalar():
@@ -93,7 +90,7 @@ def freeze_in_a_transaction(
         process.send_signal(signal.SIGCONT)
         return False
 
-    eventually(is_frozen_in_one, "it is stopped within a transaction")
+    eventually(is_frozen_in_one, "it is stopped within a transaction", alive(deployment, process, "zombie"))
 
 
 def test_killed_in_the_middle_and_started_again(
@@ -148,14 +145,14 @@ def test_a_second_worker_joins_and_leaves(stack: Any, deploy: Deploy, simulation
 def test_a_zombie_writes_nothing_after_its_successor(
     stack: Any, deploy: Deploy, simulation: Simulation, differs: Again
 ) -> None:
-    """It is stopped within a transaction, whose locks its successor needs, and its session ends while it knows nothing."""
+    """It is stopped within a transaction, whose locks its successor needs, until both its sessions have ended."""
     deployment = deploy(stack, max_poll_records=50)
     deployment.expose(simulation)
     middle = (simulation.live_from + len(simulation)) // 2
     deployment.publish(simulation.between(simulation.live_from, middle))
     with deployment.process("zombie") as zombie:
         wait_for_share(deployment, 0.2, alive(deployment, zombie, "zombie"))
-        freeze_in_a_transaction(deployment, zombie, alive(deployment, zombie, "zombie"))
+        freeze_in_a_transaction(deployment, zombie)
         assert deployment.done() < deployment.published
         with deployment.worker() as successor:
             deployment.wait_until_done(successor.check)
@@ -270,7 +267,6 @@ def test_the_broker_is_killed_and_comes_back(
     deployment.expose(simulation)
     middle = (simulation.live_from + len(simulation)) // 2
     deployment.publish(simulation.between(simulation.live_from, middle))
-    # A process, since the client leaves sockets open whose connection was refused, and those are warned of.
     with deployment.process() as process:
         wait_for_share(deployment, 0.2, alive(deployment, process))
         fragile_kafka.kill()
