@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Any
-from zoneinfo import ZoneInfo
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
+from fraud.compromise_window import DAY_MS, ExposureWindow, WindowPrecision, days_since_window
 from fraud.errors import ConflictError, InvalidInputError
 
-DAY_MS = 86_400_000
-_EARLIEST = date(1970, 1, 1)
-_LATEST = date(9998, 12, 31)  # leaves room for the day after the last one
+__all__ = [
+    "DAY_MS",
+    "AlertSource",
+    "CompromiseEvent",
+    "CompromiseStatus",
+    "CompromisedEntity",
+    "DataElements",
+    "EntityRole",
+    "ExposedCardStatus",
+    "ExposureWindow",
+    "SchemeAlert",
+    "WindowPrecision",
+    "days_since_window",
+    "next_statuses",
+    "transition",
+]
 
 
 class CompromiseStatus(StrEnum):
@@ -47,6 +55,11 @@ _STEPS: Mapping[CompromiseStatus, frozenset[CompromiseStatus]] = {
     _S.CLOSED: frozenset({_S.INVESTIGATING, _S.CONFIRMED}),  # reopened, for an extension
     _S.REFUTED: frozenset(),
 }
+
+
+def next_statuses(current: CompromiseStatus) -> tuple[CompromiseStatus, ...]:
+    """Where an event may go from `current`, in the order of the life cycle."""
+    return tuple(status for status in CompromiseStatus if status in _STEPS[current])
 
 
 def transition(current: CompromiseStatus, to: CompromiseStatus, *, reason: str | None = None) -> CompromiseStatus:
@@ -138,60 +151,6 @@ class DataElements:
 
 
 @dataclass(frozen=True, slots=True)
-class ExposureWindow:
-    """The days, both included, on which cards were exposed, in the time zone of the notice.
-
-    `InvalidInputError` on the field at fault.
-    """
-
-    starts_on: date
-    ends_on: date
-    zone: str
-
-    def __post_init__(self) -> None:
-        if not _EARLIEST <= self.starts_on <= _LATEST:
-            message = "the exposure window starts on a day that cannot be"
-            raise InvalidInputError(message, field="starts_on")
-        if not self.starts_on <= self.ends_on <= _LATEST:
-            message = "the exposure window must not end before it starts"
-            raise InvalidInputError(message, field="ends_on")
-        _zone(self.zone)
-
-    @property
-    def start_at(self) -> int:
-        """Start of the first day, epoch milliseconds."""
-        return _midnight(self.starts_on, self.zone)
-
-    @property
-    def end_at(self) -> int:
-        """End of the last day, exclusive: start of the day after it, epoch milliseconds."""
-        return _midnight(self.ends_on + timedelta(days=1), self.zone)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (LookupError, ValueError, OSError):
-        message = "zone must be a time zone name such as Asia/Tokyo"
-        raise InvalidInputError(message, field="zone") from None
-
-
-def _midnight(day: date, zone: str) -> int:
-    return int(datetime.combine(day, time.min, _zone(zone)).timestamp()) * 1_000
-
-
-def days_since_window(occurred_at: ArrayLike, window_end_at: ArrayLike) -> NDArray[np.int32]:
-    """Whole days from the end of the exposure window to each event: `(n,)` int32.
-
-    Both arguments are epoch milliseconds, `(n,)` or scalar; the end is exclusive. What happened before the end,
-    within the window or earlier, counts as 0, and so does the first day after it.
-    """
-    since = np.asarray(occurred_at, dtype=np.int64) - np.asarray(window_end_at, dtype=np.int64)
-    days: NDArray[Any] = np.clip(since // DAY_MS, 0, np.iinfo(np.int32).max)
-    return days.astype(np.int32)
-
-
-@dataclass(frozen=True, slots=True)
 class CompromisedEntity:
     """A merchant, processor or supplier where cards were exposed."""
 
@@ -199,6 +158,16 @@ class CompromisedEntity:
     role: EntityRole
     acquirer_id: str | None = None
     merchant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemeAlert:
+    """Word from a scheme, an acquirer or somebody else, as it came in. `received_at` is in epoch milliseconds."""
+
+    source: AlertSource
+    external_id: str  # theirs
+    received_at: int
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +181,7 @@ class CompromiseEvent:
     window: ExposureWindow
     elements: DataElements
     entities: tuple[CompromisedEntity, ...] = ()
-    external_id: str | None = None  # of the scheme alert
+    alerts: tuple[SchemeAlert, ...] = ()
     vector: str | None = None  # for example a tampered script of a common supplier
     suspected_at: int | None = None  # epoch milliseconds
     version: int = 1

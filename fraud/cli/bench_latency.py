@@ -13,6 +13,7 @@ from fraud.cli.bench_setup import QUIET_SECONDS, Prepared, finish, head, log_of,
 from fraud.errors import InvalidInputError
 from streams.bench.children import child
 from streams.bench.latencies import latency_report, percentiles, read_moments
+from streams.bench.machine import machine_facts
 from streams.bench.pacer import LINGER_MS
 from streams.bench.sizes import BenchSize
 from streams.wire_encoder import encode, keys
@@ -29,6 +30,7 @@ _FIGURES = {
     "detections": "",
 }
 _LARGEST = 3_000_000
+_LATE_MS = 250.0  # a producer that is later than this does not make the rate that was asked for
 
 
 def run(size: BenchSize, rate: float, seconds: float, warm_up: float, report_file: Path | None) -> dict[str, Any]:
@@ -41,6 +43,11 @@ def run(size: BenchSize, rate: float, seconds: float, warm_up: float, report_fil
         facts = {**ready.facts, "rate": rate, "seconds": seconds, "warm_up_seconds": warm_up, "linger_ms": LINGER_MS}
         report = {**head("latency"), "settings": facts, **_measure(ready, records, rate, warm_up)}
         show("bench latency", report, _FIGURES)
+        if not report["kept_schedule"]:
+            ready.console.print(
+                f"[bold]The producer was up to {report['latest_send_ms']:,.0f} ms late:[/bold] this machine was too busy "
+                "for the rate, and the figures are those of an overload."
+            )
         for title in ("from_intended_send", "computing_a_round", "committing_a_round"):
             show(title.replace("_", " "), report[title], dict.fromkeys(list(_FIGURES)[:4], "ms"))
         finish(report, report_file, ready.console)
@@ -78,6 +85,8 @@ def _measure(ready: Prepared, records: int, rate: float, warm_up: float) -> dict
         "processed": processed,
         "failed_to_send": sent["failed"],
         "latest_send_ms": sent["latest_send_ms"],
+        "kept_schedule": sent["latest_send_ms"] <= _LATE_MS,
+        "load_average_1m_after": machine_facts()["load_average_1m"],
         "rounds": len(rounds),
         "records_a_round": float(np.median(rounds[:, 0])),
         "computing_a_round": percentiles(1000 * rounds[:, 1]),

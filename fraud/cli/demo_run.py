@@ -114,7 +114,8 @@ class DemoRun:
                 slices = _SLICES_A_DAY if pace else 1
                 edges = np.linspace(rows.start, rows.stop, slices + 1).astype(int)
                 for part, (start, stop) in enumerate(pairwise(edges.tolist()), start=1):
-                    published += publish(producer, topic, simulation.between(start, stop))
+                    slice_of_day = simulation.between(start, stop)
+                    published += publish(producer, topic, slice_of_day, logged_when_they_occurred=True)
                     time.sleep(max(0.0, started + pace * part / slices - time.monotonic()))
                 frauds.update(simulation.columns["card_ref"][rows][simulation.fraud[rows] == 1].tolist())
                 check_alive(worker, "the worker", self._worker_log)

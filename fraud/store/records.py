@@ -80,6 +80,7 @@ class ExposureMatchRecord:
     anomaly: float | None
     detection_id: str | None
     offset: int
+    origin: str = "LIVE"
 
 
 @dataclass(frozen=True, slots=True)

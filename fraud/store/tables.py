@@ -185,24 +185,26 @@ exposure_version = Table(
     Column("version", BigInteger, nullable=False),
 )
 
+# A compromise as it is known now; `compromise_event_version` keeps how it was known before.
 compromise_event = Table(
     "compromise_event",
     metadata,
     Column("compromise_event_id", String(40), primary_key=True),
     Column("name", String(200), nullable=False),
+    Column("code_name", String(80), nullable=False, unique=True),  # what most people see before publication
     Column("status", String(20), nullable=False),
+    Column("disclosure", String(20), nullable=False),  # RESTRICTED, MAY_TELL_HOLDER, PUBLISHED
     Column("version", Integer, nullable=False),
     Column("vector", String(200)),
-    Column("source", String(40), nullable=False),
-    Column("external_id", String(128)),
-    Column("starts_on", String(10), nullable=False),  # a date in `zone`: the precision that the notice gives
+    Column("source", String(40), nullable=False),  # where the first word came from
+    Column("starts_on", String(10), nullable=False),  # a date in `zone`
     Column("ends_on", String(10), nullable=False),
     Column("zone", String(64), nullable=False),
+    Column("precision", String(8), nullable=False),  # DAY, MONTH, YEAR: what the notice gives
     Column("window_start_at", BigInteger, nullable=False),
     Column("window_end_at", BigInteger, nullable=False),  # exclusive
     Column("data_elements", JSON, nullable=False),  # names of the elements that leaked
     Column("tier", Integer, nullable=False),
-    Column("facts", JSON, nullable=False),  # [{"kind", "on", "note"}], dated facts such as "regulator told"
     Column("suspected_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -279,6 +281,7 @@ exposure_match = Table(
     Column("topic_id", TOPIC_ID, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
+    Column("origin", String(16), nullable=False, server_default=text("'LIVE'")),  # LIVE, LOOKBACK
     Index("ix_exposure_match_card", "card_ref", "occurred_at"),
     Index("ix_exposure_match_event", "compromise_event_id", "occurred_at"),
 )
@@ -473,3 +476,9 @@ demo_story = Table(
     Column("key", String(64), primary_key=True),
     Column("value", JSON, nullable=False),
 )
+
+# Tables of their own modules belong to the same metadata: whoever imports this module has them all.
+import fraud.store.tables_lookback  # noqa: E402, F401
+
+# Tables in modules of their own belong to the same metadata, whoever asks for it.
+import fraud.store.tables_events  # noqa: E402, F401

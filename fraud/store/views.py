@@ -101,6 +101,7 @@ class ExposureMatchView:
     topic_id: str
     partition: int
     offset: int
+    origin: str = "LIVE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from streams.kafka import connection_options
 from streams.seeding import partition_of
 
 INTENDED: Final = "bench-intended"  # header: when it was meant to be sent, seconds since 1970 as a big-endian double
-LINGER_MS: Final = 2
+LINGER_MS: Final = 10
 
 _TICK_SECONDS = 0.001
 _HEAD_START_SECONDS = 1.0

@@ -369,3 +369,15 @@ def test_overlapping_ranges_hold_what_each_holds() -> None:
     assert guard.owns(with_check_digit("410500000000000"))
     assert guard.owns(with_check_digit("429999999999999"))
     assert not guard.owns(with_check_digit("430000000000000"))
+
+
+@pytest.mark.parametrize("lengths", [[12], [16], [19]])
+def test_whatever_is_a_card_number_has_the_shape(lengths: list[int]) -> None:
+    guard = PanGuard(["900000-900099"], lengths)
+    ours = with_check_digit("900050" + "1" * (lengths[0] - 7))
+    assert guard.owns(ours)
+    for number in (ours, OURS, OTHER_ISSUER, with_check_digit("3630000000000")):
+        assert guard.find_in_text(number)
+        assert len(number) >= guard.shape.shortest_run
+        assert len(number) in guard.shape.lengths
+        assert int(number[0]) in guard.shape.first_digits

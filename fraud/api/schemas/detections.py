@@ -54,3 +54,4 @@ class ExposureMatchAnswer(Answer):
     probability: float | None
     anomaly: float | None
     detection_id: str | None = Field(description="The detection, where this match became one.")
+    origin: OriginName = Field(description="LIVE from the stream, LOOKBACK from the archive.")
