@@ -1,20 +1,18 @@
-"""The columns of an exposed-card file: recognised by name, and refused where they hold what must not be stored."""
+"""The columns of card files: recognised by name, and refused where they hold what must not be stored."""
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
+from typing import Final
 
 from fraud.errors import InvalidInputError
 
-_DELIMITERS = ",;\t"
-
 # A column of codes is judged on this many filled cells. One CVV2 in ten starts with 0, which spreadsheets drop.
-_CODE_SAMPLE = 1_000
-_CODE_SHARE = 0.8
+_CODE_SAMPLE: Final = 1_000
+_CODE_SHARE: Final = 0.8
 _CODE = re.compile(r"[0-9]{3,4}")
 
 
@@ -23,31 +21,49 @@ def refused(message: str, column: int | None = None) -> InvalidInputError:
     return InvalidInputError(message, field="file" if column is None else f"column {column + 1}")
 
 
-class _Role(Enum):
+class Role(StrEnum):
     """What a column holds."""
 
-    REFERENCE = "card references"
-    NUMBER = "card numbers"
-    EXPIRY = "expiry dates"
-    EXPOSED_ON = "exposure dates"
-    IGNORED = "known columns without use here"
-    UNKNOWN = "unknown columns"
+    CARD_REF = "card_ref"
+    CARD_NUMBER = "card_number"
+    EXPIRY = "expiry"
+    EXPOSED_ON = "exposed_on"
+    STATUS = "status"
+    PRODUCT = "product"
+    REPLACED_BY = "replaced_by"
+    REPLACED_BY_NUMBER = "replaced_by_number"
+    ALIAS_OF = "alias_of"
+    AS_OF = "as_of"
+    UPDATER_SUPPRESSED = "updater_suppressed"
 
+
+ALERT_ROLES: Final = frozenset({Role.CARD_REF, Role.CARD_NUMBER, Role.EXPIRY, Role.EXPOSED_ON})
+REFERENCE_ROLES: Final = frozenset(Role) - {Role.EXPOSED_ON}
 
 # Names without case, spaces and punctuation.
-_NAMES: dict[_Role, str] = {
-    _Role.REFERENCE: "cardref cardreference カード参照 カード参照番号",
-    _Role.NUMBER: "pan cardnumber cardno cardnum accountnumber accountno primaryaccountnumber creditcardnumber "
+_NAMES: Final[dict[Role, str]] = {
+    Role.CARD_REF: "cardref cardreference カード参照 カード参照番号",
+    Role.CARD_NUMBER: "pan cardnumber cardno cardnum accountnumber accountno primaryaccountnumber creditcardnumber "
     "カード番号 クレジットカード番号 カード会員番号 会員番号",
-    _Role.EXPIRY: "expiry expirydate exp expdate expiration expirationdate validthru validthrough goodthru "
+    Role.EXPIRY: "expiry expirydate exp expdate expiration expirationdate validthru validthrough goodthru "
     "有効期限 カード有効期限",
-    _Role.EXPOSED_ON: "exposedon exposeddate exposureon exposuredate dateexposed 漏えい日 漏洩日 流出日",
-    # Columns that often hold three or four digits and no security codes.
-    _Role.IGNORED: "last4 last4digits lastfour lastfourdigits panlast4 cardlast4 下4桁 カード番号下4桁 "
-    "mcc year amount count 金額 利用金額 件数",
+    Role.EXPOSED_ON: "exposedon exposeddate exposureon exposuredate dateexposed 漏えい日 漏洩日 流出日",
+    Role.STATUS: "status cardstatus state 状態 カード状態",
+    Role.PRODUCT: "product cardproduct 商品 券種 カード種別",
+    Role.REPLACED_BY: "replacedby replacedbycardref newcardref 新カード参照",
+    Role.REPLACED_BY_NUMBER: "replacedbynumber newcardnumber newpan 新カード番号",
+    Role.ALIAS_OF: "aliasof",
+    Role.AS_OF: "asof asofat effectiveat",
+    Role.UPDATER_SUPPRESSED: "updatersuppressed",
 }
-_ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
-_SECRET_WORDS = frozenset({"cid", "csc", "cav", "pin", "track"})
+# Columns that often hold three or four digits and no security codes.
+_HARMLESS_NAMES: Final = (
+    "last4 last4digits lastfour lastfourdigits panlast4 cardlast4 下4桁 カード番号下4桁 "
+    "mcc year amount count 金額 利用金額 件数"
+)
+_HARMLESS: Final = frozenset(_HARMLESS_NAMES.split())
+_ROLES: Final = {name: role for role, names in _NAMES.items() for name in names.split()}
+_SECRET_WORDS: Final = frozenset({"cid", "csc", "cav", "pin", "track"})
 _SECRET_PARTS = re.compile(
     r"cvv|cvc|cvn|cvd|cav2|securitycode|verification(?:value|code|number)|track[123]|trackdata|magstripe|pinblock"
     r"|セキュリティー?コード|カード(?:確認|認証)(?:番号|コード)|暗証番号|磁気"
@@ -55,84 +71,87 @@ _SECRET_PARTS = re.compile(
 _SHOWN_LENGTH, _SHOWN_DIGITS = 40, 2  # "cvv2" may be shown; a header that could be a value may not
 
 
-class Layout:
-    """The header: which column holds what, by position. Refuses columns that must not exist."""
-
-    def __init__(self, header: str) -> None:
-        found = {delimiter: _cells(header, delimiter) for delimiter in _DELIMITERS}
-        self.delimiter = max(found, key=lambda key: (sum(map(_is_known, found[key])), len(found[key])))
-        self.names = found[self.delimiter]
-        roles = [_ROLES.get(_compact(name), _Role.UNKNOWN) for name in self.names]
-        for position, name in enumerate(self.names):
-            if _is_secret(name):
-                raise self._secret(position)
-        for role in (_Role.REFERENCE, _Role.NUMBER, _Role.EXPIRY, _Role.EXPOSED_ON):
-            if roles.count(role) > 1:
-                raise refused(f"more than one column holds {role.value}; leave one")
-        if _Role.REFERENCE not in roles and _Role.NUMBER not in roles:
-            raise refused("the first line must name the columns, and one of them card_ref or card_number")
-        self.reference = _position(roles, _Role.REFERENCE)
-        self.number = _position(roles, _Role.NUMBER)
-        self.expiry = _position(roles, _Role.EXPIRY)
-        self.exposed_on = _position(roles, _Role.EXPOSED_ON)
-        # Of each unknown column: how many filled cells were seen, and how many of them look like security codes.
-        self._seen = {position: [0, 0] for position, role in enumerate(roles) if role is _Role.UNKNOWN}
-
-    def watch(self, row: Sequence[str]) -> None:
-        """Count what looks like security codes in the unknown columns of a row."""
-        for position, counts in self._seen.items():
-            value = cell_text(row, position)
-            if value and counts[0] < _CODE_SAMPLE:
-                counts[0] += 1
-                counts[1] += _CODE.fullmatch(value) is not None
-
-    def refuse_codes(self) -> None:
-        """Refuse the file when nearly all of an unknown column's values look like security codes."""
-        for position, (filled, codes) in self._seen.items():
-            if filled and codes >= _CODE_SHARE * filled:
-                raise self._secret(position)
-
-    def _secret(self, position: int) -> InvalidInputError:
-        name = self.names[position].strip()
-        may_be_shown = (
-            name.isprintable()
-            and len(name) <= _SHOWN_LENGTH
-            and sum(unicodedata.category(sign) == "Nd" for sign in name) <= _SHOWN_DIGITS
-        )
-        shown = f" ({name})" if name and may_be_shown else ""
-        return refused(
-            f"column {position + 1}{shown} looks like security codes, track data or PINs, which must not be stored; "
-            "remove the column and send the file again",
-            position,
-        )
+def role_of(name: str, roles: frozenset[Role]) -> Role | None:
+    """What a column of this name holds, of what is asked for; None for any other."""
+    role = _ROLES.get(compact(name))
+    return role if role in roles else None
 
 
-def _cells(header: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([header], delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        return []
+def is_known(name: str) -> bool:
+    """True for the name of a column that some file of ours has: it tells a header from a row."""
+    return compact(name) in _ROLES or is_harmless(name)
 
 
-def _position(roles: list[_Role], role: _Role) -> int | None:
-    return roles.index(role) if role in roles else None
+def is_harmless(name: str) -> bool:
+    """True for columns that hold short numbers and no security codes."""
+    return compact(name) in _HARMLESS
+
+
+def is_secret(name: str) -> bool:
+    """True for the name of a column of security codes, track data or PINs."""
+    words = set(re.split(r"[\W_]+", _folded(name)))
+    return bool(words & _SECRET_WORDS) or _SECRET_PARTS.search(compact(name)) is not None
+
+
+def secret_error(name: str, position: int) -> InvalidInputError:
+    """The error for a column that must not come in; its name is shown only where it can be no value."""
+    shown = f" ({shown_name(name)})" if shown_name(name) else ""
+    return refused(
+        f"column {position + 1}{shown} looks like security codes, track data or PINs, which must not be stored; "
+        "remove the column and send the file again, or name it as a column to drop",
+        position,
+    )
+
+
+def shown_name(name: str) -> str:
+    """A column's name for a message; empty where it could be a value."""
+    name = name.strip()
+    may_be_shown = (
+        name.isprintable()
+        and len(name) <= _SHOWN_LENGTH
+        and sum(unicodedata.category(sign) == "Nd" for sign in name) <= _SHOWN_DIGITS
+    )
+    return name if may_be_shown else ""
+
+
+def compact(name: str) -> str:
+    """A column's name as names are compared."""
+    return re.sub(r"[\W_]", "", _folded(name))
 
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
-def _compact(name: str) -> str:
-    return re.sub(r"[\W_]", "", _folded(name))
+class CodeWatch:
+    """Judges unknown columns by what is in them: nearly all three or four digits are security codes."""
 
+    def __init__(self) -> None:
+        self._counts: dict[int, list[int]] = {}  # position to filled cells, and how many of them look like codes
+        self._open: list[int] = []
 
-def _is_known(name: str) -> bool:
-    return _compact(name) in _ROLES
+    def add(self, position: int) -> None:
+        """Watch one more column."""
+        self._counts[position] = [0, 0]
+        self._open.append(position)
 
+    def look(self, row: Sequence[str]) -> None:
+        """Count what looks like codes in a row, as long as the sample is not full."""
+        for position in self._open:
+            value = cell_text(row, position)
+            if value:
+                counts = self._counts[position]
+                counts[0] += 1
+                counts[1] += _CODE.fullmatch(value) is not None
+                if counts[0] == _CODE_SAMPLE:
+                    self._open = [item for item in self._open if item != position]
 
-def _is_secret(name: str) -> bool:
-    words = set(re.split(r"[\W_]+", _folded(name)))
-    return bool(words & _SECRET_WORDS) or _SECRET_PARTS.search(_compact(name)) is not None
+    def found(self) -> int | None:
+        """The first column of codes, by its position."""
+        for position, (filled, codes) in self._counts.items():
+            if filled and codes >= _CODE_SHARE * filled:
+                return position
+        return None
 
 
 # Spreadsheets are told that a cell is text by ="0123" or '0123.
@@ -144,7 +163,8 @@ def cell_text(row: Sequence[str], position: int | None) -> str:
     if position is None or position >= len(row):
         return ""
     value = row[position].strip()
-    text_cell = _TEXT_CELL.fullmatch(value)
-    if text_cell:
-        value = (text_cell[1] or text_cell[2] or "").strip()
+    if value[:1] in ("=", "'"):
+        text_cell = _TEXT_CELL.fullmatch(value)
+        if text_cell:
+            value = (text_cell[1] or text_cell[2] or "").strip()
     return value if value.isascii() else unicodedata.normalize("NFKC", value)

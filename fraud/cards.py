@@ -26,6 +26,7 @@ PAN_LENGTHS = range(12, 20)
 HIDDEN = "••••"
 BIN_DIGITS = 6  # of a longer BIN we keep and show six: with the last four, eight would leave only four digits hidden
 _HEX = 64  # SHA-256 in hexadecimal
+_SPREADSHEET_DIGITS = 15  # that a spreadsheet keeps of a number
 _MERCHANT_CACHE = 1 << 18  # about 60 MB when full
 
 _SPACES = "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000"
@@ -49,7 +50,8 @@ class PanProblem(StrEnum):
     """Why a text is no card number."""
 
     EMPTY = "EMPTY"
-    SCIENTIFIC = "SCIENTIFIC"  # a spreadsheet has rounded it; the digits are lost
+    SCIENTIFIC = "SCIENTIFIC"  # a spreadsheet shows it so; the digits are lost
+    ROUNDED = "ROUNDED"  # a spreadsheet keeps 15 digits and writes zeros for the rest
     MASKED = "MASKED"  # not unique, so it names no card
     NOT_DIGITS = "NOT_DIGITS"
     WRONG_LENGTH = "WRONG_LENGTH"
@@ -59,6 +61,7 @@ class PanProblem(StrEnum):
 _ADVICE: Mapping[PanProblem, str] = {
     PanProblem.EMPTY: "a card number is needed",
     PanProblem.SCIENTIFIC: "the card number is in scientific notation, its digits are lost; export the column as text",
+    PanProblem.ROUNDED: "the card number was rounded by a spreadsheet, its last digits are lost; export it as text",
     PanProblem.MASKED: "the card number is masked; a masked number names no single card",
     PanProblem.NOT_DIGITS: "a card number has digits only, with spaces or dashes between them",
     PanProblem.WRONG_LENGTH: "a card number has 12 to 19 digits",
@@ -86,15 +89,24 @@ def read_pan(text: str) -> tuple[str, PanProblem | None]:
     if _SCIENTIFIC.fullmatch(compact):
         return "", PanProblem.SCIENTIFIC
     compact = compact.replace(" ", "").replace("-", "")
+    problem = _pan_problem(compact)
+    return ("", problem) if problem else (compact, None)
+
+
+def _pan_problem(compact: str) -> PanProblem | None:
+    problem = None
     if not compact:
-        return "", PanProblem.EMPTY
-    if _MASKED.fullmatch(compact):
-        return "", PanProblem.MASKED
-    if not (compact.isascii() and compact.isdigit()):
-        return "", PanProblem.NOT_DIGITS
-    if len(compact) not in PAN_LENGTHS:
-        return "", PanProblem.WRONG_LENGTH
-    return (compact, None) if luhn_valid(compact) else ("", PanProblem.CHECK_DIGIT)
+        problem = PanProblem.EMPTY
+    elif _MASKED.fullmatch(compact):
+        problem = PanProblem.MASKED
+    elif not (compact.isascii() and compact.isdigit()):
+        problem = PanProblem.NOT_DIGITS
+    elif len(compact) not in PAN_LENGTHS:
+        problem = PanProblem.WRONG_LENGTH
+    elif not luhn_valid(compact):
+        rounded = len(compact) > _SPREADSHEET_DIGITS and not compact[_SPREADSHEET_DIGITS:].strip("0")
+        problem = PanProblem.ROUNDED if rounded else PanProblem.CHECK_DIGIT
+    return problem
 
 
 class CardTokenizer:
@@ -134,7 +146,10 @@ class CardTokenizer:
 
     def references(self, pan: str) -> tuple[str, ...]:
         """The card references under every known key, the active one first: for look-ups while keys rotate."""
-        digits = _checked(pan)
+        return self.checked_references(_checked(pan))
+
+    def checked_references(self, digits: str) -> tuple[str, ...]:
+        """The same for digits that `read_pan` or the PAN guard has accepted: where there are a million of them."""
         return tuple(self._under(version, digits) for version in self._keys)
 
     def _under(self, version: int, digits: str) -> str:

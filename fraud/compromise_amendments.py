@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from datetime import date
 
-from fraud.compromise import CompromisedEntity, DataElements, EntityRole, ExposureWindow
+from fraud.compromise import CompromisedEntity, DataElements, EntityRole, ExposureWindow, WindowPrecision
 from fraud.errors import InvalidInputError
 
 
@@ -68,8 +68,8 @@ class AmendmentEffect:
 
     @property
     def changes_matching(self) -> bool:
-        """True when workers match or weigh transactions differently from now on: a new exposure version."""
-        return "window" in self.changed or self.tier_after != self.tier_before
+        """True when the stream has to take up the cards anew: a new exposure version, and a look-back."""
+        return "window" in self.changed or "elements" in self.changed
 
 
 def effect_of(before: KnownExposure, after: KnownExposure) -> AmendmentEffect:
@@ -87,6 +87,24 @@ def effect_of(before: KnownExposure, after: KnownExposure) -> AmendmentEffect:
         elements_removed=tuple(name for name in elements_before if name not in elements_after),
         tier_before=before.elements.tier(),
         tier_after=after.elements.tier(),
+    )
+
+
+def window_with(
+    window: ExposureWindow,
+    starts_on: date | None = None,
+    ends_on: date | None = None,
+    zone: str | None = None,
+    precision: WindowPrecision | None = None,
+) -> ExposureWindow | None:
+    """The window with some of its parts replaced; None when none is given. `InvalidInputError` names the field."""
+    if starts_on is None and ends_on is None and zone is None and precision is None:
+        return None
+    return ExposureWindow(
+        window.starts_on if starts_on is None else starts_on,
+        window.ends_on if ends_on is None else ends_on,
+        window.zone if zone is None else zone,
+        window.precision if precision is None else precision,
     )
 
 

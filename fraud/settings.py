@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -75,6 +76,10 @@ class KafkaSettings(Section):
     group_id: str = "mimamori"
     transactions_topic: str = "card.transactions"
     detections_topic: str = "card.detections"
+    card_references_topic: str = Field(
+        default="card.references",
+        description="Changes of card reference data; a topic that is not there is waited for.",
+    )
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=1, ge=1, le=32)
     session_timeout_ms: int = Field(default=45_000, ge=6_000)
@@ -94,6 +99,16 @@ class StreamSettings(Section):
     dedupe_window: int = Field(default=200_000, ge=0, description="Event ids remembered a partition.")
     max_future_ms: int = Field(default=86_400_000, ge=0, description="Later event times are clamped and flagged.")
     max_past_ms: int | None = Field(default=None, description="Older event times are clamped and flagged.")
+    profile_by: Literal["card", "account"] = Field(
+        default="card",
+        description="Whose habits a transaction is compared with. `account` outlasts reissues and needs messages keyed "
+        "by `account_ref`.",
+    )
+    history_from: date | None = Field(
+        default=None,
+        description="The first day of which there is history, as `mimamori state show` says. Features that look "
+        "further back are not evaluable, and neither are the rules that need them. None: history is long enough.",
+    )
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="A worker writes a checkpoint so often, or")
     checkpoint_records: int = Field(default=150_000, ge=1, description="after so many records, what comes first.")
     checkpoints_kept: int = Field(default=3, ge=1, description="Checkpoints kept a partition.")
@@ -156,6 +171,11 @@ class ApiSettings(Section):
     port: int = Field(default=8470, ge=0, le=65_535)
     secure_cookies: bool = Field(default=True, description="Off only for plain http on this machine.")
     session_minutes: int = Field(default=15, ge=1, le=720)
+    card_number_files: bool = Field(
+        default=False,
+        description="Take files with card numbers. Off, the API and the console stay outside the card-data environment "
+        "and take files of card references only.",
+    )
 
 
 class WebhookEndpoint(Section):

@@ -117,11 +117,6 @@ def not_evaluable(
     return NotEvaluable(features, rules)
 
 
-def present_fields(columns: Columns, names: frozenset[str]) -> frozenset[str]:
-    """Which of these columns have at least one known value in this batch."""
-    return frozenset(name for name in names if filled(columns, name))
-
-
 def filled(columns: Columns, name: str) -> int:
     """In how many rows a field is known."""
     column = columns[name]

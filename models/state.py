@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.card_state import CARD_STATE, STATE_VERSION
 from models.files import replacing
 from models.key_index import KeyIndex, Keys, Slots
-from models.state_file import StateFileError, packed, unpacked
+from models.state_file import StateFileError, packed, unpacked_with_room
 
 __all__ = ["CardStates", "Records", "StateFileError"]
 
@@ -108,19 +108,38 @@ class CardStates:
         """
         try:
             with path.open("rb") as file:
-                keys, records, _ = unpacked(iter(lambda: file.read(_READ_BYTES), b""), path.name)
+                return cls.read(iter(lambda: file.read(_READ_BYTES), b""), path.name)[0]
         except OSError as error:
             message = f"state file {path.name} cannot be read: {type(error).__name__}"
             raise StateFileError(message) from error
-        return _restored(keys, records)
+
+    @classmethod
+    def read(cls, pieces: Iterable[bytes], name: str) -> tuple[CardStates, str]:
+        """States from a file's bytes, and its SHA-256 in hexadecimal; read straight to where they stay.
+
+        Raises:
+            StateFileError: as `load`.
+        """
+        states = cls()
+        states._keys, states._records, count, digest = unpacked_with_room(pieces, name, _room)
+        states._changed = np.zeros(states._keys.size, np.bool_)
+        if count and not np.array_equal(states._index.slots(states._keys[:count], create=True), np.arange(count)):
+            message = f"state file {name} is damaged: a card is there twice"
+            raise StateFileError(message)
+        return states, digest
 
     def _reserve(self, size: int) -> None:
         if size <= self._records.size:
             return
-        room = 1 << (size - 1).bit_length()
+        room = _room(size)
         self._records = _enlarged(self._records, room)
         self._keys = _enlarged(self._keys, room)
         self._changed = _enlarged(self._changed, room)
+
+
+def _room(size: int) -> int:
+    """Places to reserve for so many cards."""
+    return max(_SMALLEST, 1 << max(0, size - 1).bit_length())
 
 
 def _enlarged(array: NDArray[Any], room: int) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -48,11 +48,20 @@ def packed_stream(count: int, keys: NDArray[np.uint64], blocks: Iterable[NDArray
 
 
 def unpacked(pieces: Iterable[bytes], name: str) -> tuple[NDArray[np.uint64], NDArray[np.void], str]:
-    """Keys, records, and the SHA-256 of the whole file in hexadecimal, of what `packed` gave, however it was cut.
+    """As `unpacked_with_room`, with arrays of just the cards' size."""
+    keys, records, _, digest = unpacked_with_room(pieces, name, int)
+    return keys, records, digest
+
+
+def unpacked_with_room(
+    pieces: Iterable[bytes], name: str, room: Callable[[int], int]
+) -> tuple[NDArray[np.uint64], NDArray[np.void], int, str]:
+    """Keys, records, the number of cards, and the file's SHA-256 in hexadecimal, of what `packed` gave, cut anyhow.
 
     Args:
         pieces: the file's bytes in order.
         name: of the file, for messages.
+        room: gives the size of the arrays for a number of cards; what is beyond the cards stays zero.
 
     Raises:
         StateFileError: the bytes are damaged, too few or too many, or of another state layout.
@@ -60,15 +69,15 @@ def unpacked(pieces: Iterable[bytes], name: str) -> tuple[NDArray[np.uint64], ND
     source = _Source(pieces, name)
     count = _count(source.take(_HEADER_BYTES), name)
     try:
-        keys, records = np.empty(count, np.uint64), np.empty(count, CARD_STATE)
+        keys, records = np.zeros(room(count), np.uint64), np.zeros(room(count), CARD_STATE)
     except (MemoryError, ValueError) as error:
         raise _damaged(name) from error
-    source.fill(keys)
-    source.fill(records)
+    source.fill(keys[:count])
+    source.fill(records[:count])
     expected = source.digest.digest()
     if source.take(_DIGEST_BYTES) != expected or not source.at_end():
         raise _damaged(name)
-    return keys, records, source.digest.hexdigest()
+    return keys, records, count, source.digest.hexdigest()
 
 
 class _Source:

@@ -7,6 +7,8 @@ worker stops taking records where too much waits.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -30,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 30.0
+_NICE = 10
 
 
 @dataclass(slots=True)
@@ -152,6 +155,8 @@ class Checkpointer:
 
     def _write(self, job: _Job) -> _Job:
         """On the thread: try until it is through, or the worker ends."""
+        with contextlib.suppress(OSError):  # Linux gives a thread a priority of its own: records go first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         delay = _FIRST_RETRY_SECONDS
         while True:
             try:

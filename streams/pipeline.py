@@ -28,6 +28,7 @@ from fraud.store.records import (
 from fraud.transactions import Columns
 from models.evidence import recent_events
 from models.features import Features, as_columns, compute_features, feature_digest
+from models.profiles import with_profiles
 from models.scoring import Scorer
 from models.state import CardStates, Records
 from streams.archive.rows import ArchiveRows
@@ -60,6 +61,7 @@ class ReferenceSet:
     policy: Policy
     scorer: Scorer | None
     quiet: QuietPatterns = field(default_factory=dict)
+    history_from: int | None = None  # features that look further back are not evaluable, epoch milliseconds UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Pipeline:
         self._decoder = decoder
         self._home_country = country_numbers()[settings.portfolio.home_country]
         self._timezone = settings.portfolio.timezone
+        self._profile_by = settings.stream.profile_by
         self._stream_clock = settings.clock == "stream"
         self._case_due_ms = settings.policy.case_due_hours * 3_600_000
 
@@ -97,7 +100,8 @@ class Pipeline:
         decoded = self._decoder.decode(wanted, now)
         fresh, _ = self._fresh(state, decoded, wanted)
         columns = _taken(decoded.columns, fresh)
-        features = self._features(state, columns)
+        keyed = with_profiles(columns, self._profile_by)
+        features = self._features(state.cards, keyed, reference.history_from if reference else None)
         state.next_offset = records[-1].offset + 1
         state.logged_at = records[-1].timestamp
         if reference is None:
@@ -115,14 +119,15 @@ class Pipeline:
         columns = _taken(decoded.columns, fresh)
         offsets = decoded.offsets[fresh]
         exposure, matches = reference.exposure.match(columns)
-        slots = state.cards.slots(columns["card_key"])
+        keyed = with_profiles(columns, self._profile_by)
+        slots = state.cards.slots(keyed["card_key"])
         before = state.cards.records[slots]  # a copy
-        features = self._features(state, columns)
+        features = self._features(state.cards, keyed, reference.history_from)
         probability, anomaly = self._score(features, reference.scorer)
         batch = ScoredBatch(columns, as_columns(features), probability, anomaly, exposure)
         decisions = decide(batch, reference.policy, reference.quiet)
         detections = [
-            self._detection(decision, batch, before, features, offsets, reference, now) for decision in decisions
+            self._detection(decision, batch, keyed, before, features, offsets, reference, now) for decision in decisions
         ]
         dead_letters = [
             *(_dead_letter(item, reference.exposure) for item in decoded.dead_letters),
@@ -163,8 +168,10 @@ class Pipeline:
         verdicts = state.dedupe.judge(decoded.columns["event_id"].tolist(), values)
         return verdicts == Verdict.FRESH, verdicts
 
-    def _features(self, state: PartitionState, columns: Columns) -> NDArray[np.float32]:
-        return compute_features(columns, state.cards, home_country=self._home_country, timezone=self._timezone)
+    def _features(self, cards: CardStates, keyed: Columns, history_from: int | None) -> NDArray[np.float32]:
+        return compute_features(
+            keyed, cards, home_country=self._home_country, timezone=self._timezone, history_from=history_from
+        )
 
     def _score(
         self, features: NDArray[np.float32], scorer: Scorer | None
@@ -178,6 +185,7 @@ class Pipeline:
         self,
         decision: Decision,
         batch: ScoredBatch,
+        keyed: Columns,
         before: Records,
         features: NDArray[np.float32],
         offsets: NDArray[np.int64],
@@ -190,7 +198,7 @@ class Pipeline:
         occurred_at = int(columns["occurred_at"][row])
         detected_at = occurred_at if self._stream_clock else now
         vector = np.ascontiguousarray(features[row], dtype="<f4")
-        earlier = recent_events(self._record_at(row, columns, before), until_at=occurred_at - 1)
+        earlier = recent_events(self._record_at(row, keyed, before), until_at=occurred_at - 1)
         card_ref = columns["card_ref"][row]
         return DetectionRecord(
             detection_id=detection_id(event_id, "LIVE"),
@@ -219,15 +227,15 @@ class Pipeline:
             fraud_probability=decision.fraud_probability,
         )
 
-    def _record_at(self, row: int, columns: Columns, before: Records) -> np.void:
-        """A card's record as it was just before one of its rows, wherever the batch begins."""
-        card_key = columns["card_key"]
+    def _record_at(self, row: int, keyed: Columns, before: Records) -> np.void:
+        """A profile's record as it was just before one of its rows, wherever the batch begins."""
+        card_key = keyed["card_key"]
         of_card = np.flatnonzero(card_key[:row] == card_key[row])
         if not len(of_card):
             return cast("np.void", before[row])
         cards = CardStates()
         cards.put(card_key[row : row + 1], before[row : row + 1])
-        compute_features(columns.take(of_card), cards, home_country=self._home_country, timezone=self._timezone)
+        self._features(cards, keyed.take(of_card), None)
         return cast("np.void", cards.records[0])
 
     def _quarantined(

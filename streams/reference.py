@@ -35,12 +35,19 @@ class References:
         policy: the policy in force.
         scorer: the model that scores; None for rules and exposure alone.
         load_scorer: gives an earlier model by its digest, for silent replay.
+        history_from: since when the deployment has history, epoch milliseconds UTC; None: for as long as features look.
 
     """
 
     def __init__(
-        self, engine: Engine, policy: Policy, scorer: Scorer | None, load_scorer: Callable[[str], Scorer]
+        self,
+        engine: Engine,
+        policy: Policy,
+        scorer: Scorer | None,
+        load_scorer: Callable[[str], Scorer],
+        history_from: int | None = None,
     ) -> None:
+        self._history_from = history_from
         self._engine = engine
         self._policy = policy
         self._scorer = scorer
@@ -67,8 +74,9 @@ class References:
         return self._current
 
     def recorded(self, reference_set_id: int) -> ReferenceSet:
-        """A set as it was recorded, for scoring a record again as it was scored. Its policy and quiet are the current
-        ones: nothing is decided in a replay.
+        """A set as it was recorded, for scoring a record again as it was scored.
+
+        Its policy is the current one, and nothing is quiet: nothing is decided in a replay.
 
         `NotFoundError` for a set that was never recorded; `ModelBundleError` when its model is no longer there.
         """
@@ -81,7 +89,13 @@ class References:
             if content["exposure_version"] != exposure.version:
                 version = int(content["exposure_version"])
                 exposure = exposure.apply(exposures_before(connection, version), version)
-        return ReferenceSet(reference_set_id, exposure, self._policy, self._scorer_of(content["model_digest"]))
+        return ReferenceSet(
+            reference_set_id,
+            exposure,
+            self._policy,
+            self._scorer_of(content["model_digest"]),
+            history_from=content.get("history_from"),
+        )
 
     def _scorer_of(self, digest: str | None) -> Scorer | None:
         if digest is None:
@@ -100,7 +114,7 @@ class References:
             quiet = quiet_patterns(connection, version)
         reference_set_id = self._register(index.version)
         log.info("reference set", reference_set=reference_set_id, exposure_version=version, exposed_cards=len(index))
-        return ReferenceSet(reference_set_id, index, self._policy, self._scorer, quiet)
+        return ReferenceSet(reference_set_id, index, self._policy, self._scorer, quiet, self._history_from)
 
     def _register(self, version: int) -> int:
         digest = self._scorer.digest if self._scorer else None
@@ -111,6 +125,8 @@ class References:
             "policy": {**asdict(self._policy), "tier_odds": list(self._policy.tier_odds)},
             "decoder_version": DECODER_VERSION,
         }
+        if self._history_from is not None:
+            content["history_from"] = self._history_from
         now = int(SystemClock().now().timestamp() * 1000)
         with write(self._engine) as connection:
             return ensure_reference_set(connection, version, digest, self._policy.digest, DECODER_VERSION, content, now)

@@ -67,7 +67,7 @@ TOPICS: tuple[Topic, ...] = (
             TopicField("event_id", IDENTIFIER, "the transaction", True),
             TopicField("card_ref", CARD_REF, "the card", True),
             TopicField("occurred_at", MILLISECONDS, "time of the transaction, epoch milliseconds UTC", True),
-            TopicField("kind", one_of("EXPOSED", "ANOMALY"), "watched card, or any other", True),
+            TopicField("kind", one_of("EXPOSED", "LOOKBACK", "ANOMALY"), "watched card, its past, or any other", True),
             TopicField("origin", one_of("LIVE", "LOOKBACK"), "found as it happened, or when looking back"),
             TopicField("tier", TIER, "exposure tier; 0 is unexposed", True),
             TopicField("compromise_event_ids", IDENTIFIERS, "compromise events of the card"),

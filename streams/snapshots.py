@@ -176,19 +176,22 @@ class Snapshots:
         return PartitionState(key, owner_epoch, checkpoint.next_offset, self._cards(chain), dedupe)
 
     def _cards(self, chain: Chain) -> CardStates:
-        cards = CardStates()
+        cards, first = CardStates(), True
         for part in chain.parts:
             if part["path"].endswith(EVENT_IDS):
                 continue
             try:
-                keys, records, digest = unpacked(self._pieces(part["path"]), part["path"])
+                if first:
+                    cards, digest = CardStates.read(self._pieces(part["path"]), part["path"])
+                else:
+                    keys, records, digest = unpacked(self._pieces(part["path"]), part["path"])
+                    for at in range(0, len(keys), _PUT_AT_ONCE):
+                        cards.put(keys[at : at + _PUT_AT_ONCE], records[at : at + _PUT_AT_ONCE])
             except StateFileError as error:
                 raise SnapshotError(str(error)) from error
             if digest != part["sha256"]:
                 raise _damaged(part["path"])
-            for at in range(0, len(keys), _PUT_AT_ONCE if len(cards) else max(1, len(keys))):
-                end = at + (_PUT_AT_ONCE if len(cards) else len(keys))
-                cards.put(keys[at:end], records[at:end])
+            first = False
         return cards
 
     def _event_ids(self, chain: Chain) -> EventIds:

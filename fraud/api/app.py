@@ -13,7 +13,7 @@ from fraud.api.authentication import current_user
 from fraud.api.guarding import refuse_card_numbers
 from fraud.api.middleware import BodyLimit, Boundary
 from fraud.api.problems import install_problem_handlers
-from fraud.api.routers import cases, detections, document, exposure, health, operations, people
+from fraud.api.routers import cases, detections, document, event_changes, events, exposure, health, operations, people
 from fraud.api.services import ReadyCheck, Services
 from fraud.clock import Clock
 from fraud.pan_guard import PanGuard
@@ -55,6 +55,6 @@ def create_app(
     app.add_middleware(BodyLimit, larger=[(exposure.IMPORT_PATH, exposure.IMPORT_BYTES)])
     app.add_middleware(Boundary, secure=settings.api.secure_cookies)
     app.include_router(health.router)
-    for module in (cases, detections, exposure, operations, people, document):
+    for module in (cases, detections, events, event_changes, exposure, operations, people, document):
         app.include_router(module.router, dependencies=[Depends(current_user), Depends(refuse_card_numbers)])
     return app

@@ -39,6 +39,7 @@ COMMANDS: Final = (
     LazyCommand("cards", "fraud.cli.cards:app", "Card references."),
     LazyCommand("archive", "fraud.cli.archive:app", "The archive of transactions."),
     LazyCommand("topics", "fraud.cli.stream:topics_app", "Topics."),
+    LazyCommand("imports", "fraud.cli.imports:app", "Imports of exposed cards, and reviews of what is watched."),
     LazyCommand("exposure", "fraud.cli.exposure:app", "Compromise events and exposed cards."),
     LazyCommand("models", "fraud.cli.training:models_app", "The model registry."),
     LazyCommand("users", "fraud.cli.people:users_app", "People who may log in to the console."),

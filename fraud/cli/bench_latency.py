@@ -12,7 +12,7 @@ import numpy as np
 from fraud.cli.bench_setup import QUIET_SECONDS, Prepared, finish, head, log_of, prepared, show, steps
 from fraud.errors import InvalidInputError
 from streams.bench.children import child
-from streams.bench.latencies import latency_report, percentiles, read_moments
+from streams.bench.latencies import latency_report, percentiles, read_moments, within
 from streams.bench.machine import machine_facts
 from streams.bench.pacer import LINGER_MS
 from streams.bench.sizes import BenchSize
@@ -45,10 +45,16 @@ def run(size: BenchSize, rate: float, seconds: float, warm_up: float, report_fil
         show("bench latency", report, _FIGURES)
         if not report["kept_schedule"]:
             ready.console.print(
-                f"[bold]The producer was up to {report['latest_send_ms']:,.0f} ms late:[/bold] this machine was too busy "
-                "for the rate, and the figures are those of an overload."
+                f"[bold]The producer was up to {report['latest_send_ms']:,.0f} ms late:[/bold] this machine was too "
+                "busy for the rate, and the figures are those of an overload."
             )
-        for title in ("from_intended_send", "computing_a_round", "committing_a_round"):
+        for title in (
+            "from_intended_send",
+            "during_checkpoints",
+            "between_checkpoints",
+            "computing_a_round",
+            "committing_a_round",
+        ):
             show(title.replace("_", " "), report[title], dict.fromkeys(list(_FIGURES)[:4], "ms"))
         finish(report, report_file, ready.console)
     return report
@@ -76,11 +82,15 @@ def _measure(ready: Prepared, records: int, rate: float, warm_up: float) -> dict
         bar.update(shown, completed=records)
         commits = [tuple(commit) for commit in worker.wait_for("commits", QUIET_SECONDS)]
         rounds = np.array(worker.wait_for("rounds", QUIET_SECONDS))
+        spans = worker.wait_for("checkpoint_spans", QUIET_SECONDS)
         worker.end()
-    moments = read_moments(place.settings, sent["sent"], commits)
+    moments = read_moments(place.settings, sent["sent"], commits).after(sent["first_at"] + warm_up)
+    during = within(moments, spans)
     processed = sum(to - start for _, start, to, _ in commits)
     return {
-        **latency_report(moments.after(sent["first_at"] + warm_up)),
+        **latency_report(moments),
+        "during_checkpoints": latency_report(moments.take(during)),
+        "between_checkpoints": latency_report(moments.take(~during)),
         "sent": sent["sent"],
         "processed": processed,
         "failed_to_send": sent["failed"],

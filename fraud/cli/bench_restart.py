@@ -29,6 +29,7 @@ _FIGURES = {
     "tail_records": "",
     "seconds_to_first_record": "s",
     "seconds_to_all_partitions": "s",
+    "cpu_seconds_in_stages": "s",
 }
 
 
@@ -71,6 +72,7 @@ def _measure(ready: Prepared, tail: int) -> dict[str, Any]:
         "seconds_to_first_record": first_record["first_committed"],
         "seconds_to_first_partition": to_all["first_ready"],
         "seconds_to_all_partitions": to_all["all_ready"],
+        "cpu_seconds_in_stages": sum(item["cpu_seconds"] for item in loading.values()),
         "stages": stages,
         "stage_cpu_seconds": {name: item["cpu_seconds"] for name, item in loading.items()},
     }

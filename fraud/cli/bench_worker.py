@@ -175,7 +175,7 @@ def main() -> None:
     if task.get("core") is not None:
         pin_to_core(task["core"])
     settings = load_settings(**task["settings"])
-    clock = StageClock()
+    clock = StageClock(followed="checkpoint")
     clock.wrap_all()
     triggers = _watch_triggers()
     observer = BenchObserver(
@@ -208,6 +208,7 @@ def main() -> None:
         },
         commits=observer.commits,
         rounds=observer.rounds,
+        checkpoint_spans=clock.spans,
         stages=_plain(clock.times()),
     )
 

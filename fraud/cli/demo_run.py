@@ -18,16 +18,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fraud.alert_files import parse_alert_file
-from fraud.cli.demo_story import COMPROMISE_EVENT_ID, close_story, open_story, tell_day
+from fraud.cli.demo_event import COMPROMISE_EVENT_ID, demo_event
+from fraud.cli.demo_story import close_story, open_story, tell_day
 from fraud.cli.processes import check_alive, child
 from fraud.cli.training import publish_model, train_with_progress, warm_workers
 from fraud.cli.wiring import make_tokenizer, open_store
-from fraud.compromise import DataElements, ExposureWindow
+from fraud.compromise import ExposureWindow
 from fraud.pan_guard import PanGuard
 from fraud.reports import Counters, scorecard, sentences
 from fraud.settings import Settings
 from fraud.store.database import read, write
-from fraud.store.exposure import NewCompromiseEvent, create_compromise_event, import_exposed_cards
+from fraud.store.exposure import create_compromise_event, import_exposed_cards
 from fraud.store.operations import summary
 from fraud.store.story import detected_event_ids, story_cases, stream_progress
 from models.training import TrainingSettings
@@ -157,18 +158,7 @@ class DemoRun:
             guard=PanGuard.from_settings(self._settings.portfolio),
         )
         with write(self._engine) as connection:
-            create_compromise_event(
-                connection,
-                NewCompromiseEvent(
-                    compromise_event_id=COMPROMISE_EVENT_ID,
-                    name="Hanamori Cosme Online",
-                    source="MERCHANT_NOTICE",
-                    window=window,
-                    data_elements=DataElements(pan=True, expiry=True, cvv2=True),
-                    vector="script of an outside supplier on the payment page",
-                ),
-                now,
-            )
+            create_compromise_event(connection, demo_event(window, now), now, "demo")
             report = import_exposed_cards(connection, COMPROMISE_EVENT_ID, "scheme-alert.csv", parsed, "demo", now)
         self._say(
             f"Scheme alert imported: {report.rows:,} rows, {report.accepted:,} cards watched, "

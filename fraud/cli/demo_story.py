@@ -8,14 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from fraud.cli.demo_event import COMPROMISE_EVENT_ID, record_until
 from fraud.store.database import write
-from fraud.store.exposure import add_fact, get_compromise_event
 from fraud.store.operations import set_story
 from fraud.store.story import matches_by_card, story_cases
 from streams.simulator import Simulation
 from streams.simulator.parameters import midnight_ms
 
-COMPROMISE_EVENT_ID = "hanamori-2022"
 TITLE = "A shop's payment page is skimmed. Cardholders hear of it 166 days after the shop. This is the time between."
 
 # The notice's own dates (kind is for the picture).
@@ -49,11 +48,7 @@ def tell_day(
     """Write where the story has got to. `frauds` maps a card to its fraudulent events so far."""
     now = midnight_ms(today)
     with write(engine) as connection:
-        event = get_compromise_event(connection, COMPROMISE_EVENT_ID)
-        known = {fact["on"] for fact in event.facts}
-        for on, label, kind in DATES:
-            if on <= today.isoformat() and on not in known:
-                add_fact(connection, COMPROMISE_EVENT_ID, kind, date.fromisoformat(on), label, now)
+        record_until(connection, today, now)
         set_story(connection, "today", today.isoformat())
         set_story(connection, "progress", dict(progress))
         set_story(connection, "cards", three_cards(connection, simulation, frauds))

@@ -9,11 +9,16 @@ from typing import Annotated
 import typer
 
 from fraud.alert_files import parse_alert_file
-from fraud.cli.options import parse_day
+from fraud.cli.exposure_events import NamesOption
+from fraud.cli.exposure_events import app as events
+from fraud.cli.options import member, parse_day
 from fraud.cli.wiring import make_clock, make_tokenizer, open_store
-from fraud.compromise import DataElements, ExposureWindow
+from fraud.compromise import CompromisedEntity, DataElements, EntityRole, ExposureWindow, WindowPrecision
+from fraud.compromise_disclosure import refuse_telling_id
+from fraud.errors import InvalidInputError
 from fraud.pan_guard import PanGuard
 from fraud.settings import load_settings
+from fraud.store.compromise_views import as_seen
 from fraud.store.database import read, write
 from fraud.store.exposure import (
     NewCompromiseEvent,
@@ -23,6 +28,7 @@ from fraud.store.exposure import (
 )
 
 app = typer.Typer(help="Compromise events and exposed cards.", no_args_is_help=True)
+app.add_typer(events)
 
 
 @app.command(
@@ -32,27 +38,57 @@ app = typer.Typer(help="Compromise events and exposed cards.", no_args_is_help=T
 )
 def create(
     event_id: Annotated[str, typer.Argument(help="A short id of your own for the compromise event.")],
-    name: Annotated[str, typer.Option(help="What to call it; a code name while it is confidential.")],
+    name: Annotated[str, typer.Option(help="What event managers call it; others see a code name until publication.")],
     starts_on: Annotated[str, typer.Option("--from", help="First day of the exposure window.", metavar="DATE")],
     ends_on: Annotated[str, typer.Option("--to", help="Last day of it, inclusive.", metavar="DATE")],
     elements: Annotated[str, typer.Option(help="What leaked: pan,expiry,cvv2,name,address,phone,email,login,...")],
     source: Annotated[str, typer.Option(help="VISA_CAMS, MC_ADC, JCB, ACQUIRER, PSP, MERCHANT_NOTICE, ...")],
+    zone: Annotated[str | None, typer.Option(help="Time zone of the window; the portfolio's by default.")] = None,
+    precision: Annotated[str, typer.Option(help="What the notice gives: DAY, MONTH or YEAR.")] = "DAY",
+    code_name: Annotated[str | None, typer.Option(help="What others see before publication; one is made.")] = None,
+    entity: Annotated[
+        list[str] | None, typer.Option(help="A compromised entity as ROLE:name, for example SUPPLIER:Scripts Ltd.")
+    ] = None,
+    vector: Annotated[str | None, typer.Option(help="How it happened, for example a tampered script.")] = None,
 ) -> None:
     """Record a compromise event. Monitoring works from the first suspicion: the state begins as SUSPECTED."""
     settings = load_settings()
     engine = open_store(settings, migrate=True)
-    window = ExposureWindow(parse_day(starts_on, "--from"), parse_day(ends_on, "--to"), settings.portfolio.timezone)
+    entities = tuple(_entity(text) for text in entity or ())
+    refuse_telling_id(event_id, [name, *(item.name for item in entities)])
+    window = ExposureWindow(
+        parse_day(starts_on, "--from"),
+        parse_day(ends_on, "--to"),
+        zone or settings.portfolio.timezone,
+        member(WindowPrecision, precision, "precision"),
+    )
     leaked = DataElements.from_names([item.strip() for item in elements.split(",")])
     now = int(make_clock(settings, engine).now().timestamp() * 1000)
     with write(engine) as connection:
-        create_compromise_event(
+        made = create_compromise_event(
             connection,
             NewCompromiseEvent(
-                compromise_event_id=event_id, name=name, source=source, window=window, data_elements=leaked
+                compromise_event_id=event_id,
+                name=name,
+                source=source,
+                window=window,
+                data_elements=leaked,
+                entities=entities,
+                vector=vector,
+                code_name=code_name,
             ),
             now,
+            getpass.getuser(),
         )
-    typer.echo(f"compromise event {event_id} recorded, tier E{leaked.tier()}")
+    typer.echo(f"compromise event {event_id} recorded, tier E{leaked.tier()}, code name {made.code_name}")
+
+
+def _entity(text: str) -> CompromisedEntity:
+    role, _, name = text.partition(":")
+    if not name.strip():
+        message = "is not written ROLE:name"
+        raise InvalidInputError(message, field="--entity")
+    return CompromisedEntity(name.strip(), member(EntityRole, role, "--entity"))
 
 
 @app.command("import", epilog="Example: mimamori exposure import shop-2022 cards.csv")
@@ -84,11 +120,11 @@ def import_file(
 
 
 @app.command("list")
-def list_events() -> None:
-    """List the compromise events."""
+def list_events(names: NamesOption = False) -> None:
+    """List the compromise events; before publication by their code names."""
     with read(open_store(load_settings())) as connection:
-        for event in list_compromise_events(connection):
+        for event in (as_seen(event, insider=names) for event in list_compromise_events(connection)):
             typer.echo(
-                f"{event.compromise_event_id}  {event.status}  E{event.tier}  "
+                f"{event.compromise_event_id}  {event.status}  {event.disclosure}  E{event.tier}  "
                 f"{event.starts_on}..{event.ends_on}  {event.name}"
             )

@@ -75,6 +75,7 @@ def profile_settings(
         timezone=settings.portfolio.timezone,
         partitions=partitions,
         message_key=message_key,
+        profile_by=settings.stream.profile_by,
         lineage=lineage if more is None else lineage.joined(more),
     )
 

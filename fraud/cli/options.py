@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
+from typing import TypeVar
 
 from fraud.errors import InvalidInputError
+
+MemberT = TypeVar("MemberT", bound=StrEnum)
+
+
+def member(kind: type[MemberT], text: str, option: str) -> MemberT:
+    """A member of an enumeration, in either case; `InvalidInputError` names the option and what there is."""
+    try:
+        return kind(text.upper())
+    except ValueError:
+        message = f"{option} must be one of {', '.join(kind)}"
+        raise InvalidInputError(message, field=option) from None
 
 
 def parse_day(text: str, option: str) -> date:

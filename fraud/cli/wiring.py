@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from datetime import UTC, datetime, time
 
 from sqlalchemy import Engine
 
@@ -127,6 +128,13 @@ def make_worker(settings: Settings, engine: Engine, observer: WorkerObserver | N
     if observer is not None:  # loading a model includes its self-test on golden vectors
         observer.model(scorer.digest if scorer else None, self_test_passed=True)
     pipeline = Pipeline(settings, make_decoder(settings, guard))
-    references = References(engine, policy, scorer, lambda digest: load_bundle(settings.models_dir, digest))
+    first_day = settings.stream.history_from
+    references = References(
+        engine,
+        policy,
+        scorer,
+        lambda digest: load_bundle(settings.models_dir, digest),
+        None if first_day is None else int(datetime.combine(first_day, time.min, UTC).timestamp()) * 1_000,
+    )
     archive = ArchiveWriter(ArchiveTable.from_settings(settings))
     return Worker(settings, engine, pipeline, references, make_snapshots(settings, engine), archive, observer)

@@ -18,7 +18,18 @@ from fraud.api.services import get_services
 from fraud.console.formatting import Format
 from fraud.console.forms import refuse_card_numbers_in_form
 from fraud.console.rendering import render, request_translator
-from fraud.console.routers import cards, case, events, operations, preferences, queue, session, story
+from fraud.console.routers import (
+    cards,
+    case,
+    event_changes,
+    events,
+    new_event,
+    operations,
+    preferences,
+    queue,
+    session,
+    story,
+)
 
 
 def install_console(app: FastAPI) -> None:
@@ -28,7 +39,7 @@ def install_console(app: FastAPI) -> None:
     guards = [Depends(refuse_card_numbers), Depends(refuse_card_numbers_in_form)]
     # A password may look like anything: the sign-in form alone is not searched for card numbers.
     app.include_router(session.router, include_in_schema=False, dependencies=guards[:1])
-    for module in (story, queue, case, events, cards, operations, preferences):
+    for module in (story, queue, case, events, event_changes, new_event, cards, operations, preferences):
         app.include_router(module.router, include_in_schema=False, dependencies=guards)
     app.state.render_problem = render_problem
 

@@ -12,6 +12,7 @@ from fraud.api.authentication import Principal
 from fraud.api.services import Services
 from fraud.cases import OUTCOMES_WITH_FRAUD_TYPE, FraudType, Outcome, ReasonCode
 from fraud.console.card_view import card_view
+from fraud.console.exposure_words import seen_by
 from fraud.console.formatting import Format
 from fraud.console.rendering import render, request_format
 from fraud.console.words import case_sentences
@@ -53,7 +54,7 @@ def case_page_response(
         history = store.case_events(connection, case_id)
         matches = store.card_matches(connection, case.card_ref, MATCHES_SHOWN)
         past = store.past_cases(connection, case.card_ref)
-        events = [get_compromise_event(connection, name) for name in case.compromise_event_ids]
+        events = [seen_by(principal, get_compromise_event(connection, name)) for name in case.compromise_event_ids]
     card = card_view(detections, matches, events, format_)
     return render(
         request,

@@ -38,6 +38,8 @@ _MESSAGE = (
     "counter_evidence",
 )
 
+_KINDS = ("EXPOSED", "LOOKBACK", "ANOMALY")  # what a case is, when its detections are of several kinds: the first
+
 Fold = Mapping[str, Any]  # the columns of a case that detections change
 
 
@@ -85,7 +87,7 @@ def fold(current: Fold, record: DetectionRecord) -> dict[str, Any]:
     return {
         **current,
         **(_latest(record) if is_latest else {}),
-        "kind": "EXPOSED" if "EXPOSED" in (current["kind"], record.kind) else "ANOMALY",
+        "kind": min(current["kind"], record.kind, key=_KINDS.index),
         "tier": max(current["tier"], record.tier),
         "compromise_event_ids": sorted({*current["compromise_event_ids"], *record.compromise_event_ids}),
         "priority": highest.expected_loss_minor,

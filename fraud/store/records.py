@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 DeadLetterKind = Literal["DEAD_LETTER", "QUARANTINED"]
-CaseKind = Literal["EXPOSED", "ANOMALY"]
+CaseKind = Literal["EXPOSED", "LOOKBACK", "ANOMALY"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,7 @@ case = Table(
     Column("card_ref", CARD_REF, nullable=False, index=True),
     Column("status", String(20), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("kind", String(16), nullable=False),  # EXPOSED or ANOMALY: which budget it came from
+    Column("kind", String(16), nullable=False),  # EXPOSED, LOOKBACK, ANOMALY: where it came from
     Column("tier", Integer, nullable=False),  # worst tier; 0 is unexposed
     Column("compromise_event_ids", JSON, nullable=False),
     Column("priority", BigInteger, nullable=False),  # expected loss, minor units
@@ -478,7 +478,6 @@ demo_story = Table(
 )
 
 # Tables of their own modules belong to the same metadata: whoever imports this module has them all.
+import fraud.store.tables_cards  # noqa: E402
+import fraud.store.tables_events  # noqa: E402
 import fraud.store.tables_lookback  # noqa: E402, F401
-
-# Tables in modules of their own belong to the same metadata, whoever asks for it.
-import fraud.store.tables_events  # noqa: E402, F401

@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fraud.compromise import CompromisedEntity
+from fraud.store.compromise_views import CompromiseEventView
+
+__all__ = [
+    "CaseEventView",
+    "CaseView",
+    "CheckpointView",
+    "CompromiseEventView",
+    "DeadLetterView",
+    "DetectionView",
+    "ExposedCardView",
+    "ExposureMatchView",
+    "SessionView",
+    "UserView",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +115,6 @@ class ExposureMatchView:
     partition: int
     offset: int
     origin: str = "LIVE"
-
-
-@dataclass(frozen=True, slots=True)
-class CompromiseEventView:
-    """A compromise event as it is known now. `facts` are dated: `{"kind", "on", "note"}`."""
-
-    compromise_event_id: str
-    name: str
-    status: str
-    version: int
-    vector: str | None
-    source: str
-    external_id: str | None
-    starts_on: str
-    ends_on: str
-    zone: str
-    window_start_at: int
-    window_end_at: int
-    data_elements: list[str]
-    tier: int
-    facts: list[dict[str, Any]]
-    suspected_at: int | None
-    created_at: int
-    updated_at: int
-    entities: tuple[CompromisedEntity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -15,88 +14,10 @@ from deltalake import DeltaTable
 from fraud.clock import Clock, SystemClock
 from streams.archive.rows import ArchiveRows, to_frame
 from streams.archive.schema import PARTITION_COLUMN
-from streams.archive.table import Action, ArchiveError, ArchiveTable, DataFile, application_id, store_errors
+from streams.archive.segments import Buffer, NewFile, Part, Place, Segment, SegmentInfo, cut_rows
+from streams.archive.table import ArchiveError, ArchiveTable, application_id, store_errors
 
-Place = tuple[str, int]  # the broker's id of a topic, and a partition of it
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentInfo:
-    """What one commit appended of a partition: nothing (no paths) where everything was archived already.
-
-    Args:
-        paths: the new files that hold the partition's rows, relative to the archive's root. Other partitions that were
-            committed together have rows in the same files.
-        sha256: of each file, in hexadecimal.
-        rows: the partition's own.
-        from_offset: the partition's archived offset before.
-        upto_offset: and now: everything below it is in the archive.
-
-    """
-
-    paths: tuple[str, ...]
-    sha256: tuple[str, ...]
-    rows: int
-    from_offset: int
-    upto_offset: int
-
-
-@dataclass(slots=True)
-class _Buffer:
-    """Rows of one partition that are in no segment yet.
-
-    `begins_at`: its first offset, where the archive had never seen the partition. `taken`: everything below is archived
-    or in a segment. `next_offset`: everything below has been handed over.
-    """
-
-    begins_at: int | None
-    taken: int
-    next_offset: int
-    rows: list[ArchiveRows] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A partition's share of a segment: what was collected from `from_offset` to before `upto_offset`."""
-
-    buffer: _Buffer
-    from_offset: int
-    upto_offset: int
-    rows: list[ArchiveRows]
-
-    def start(self, archived: int | None, partition: int) -> int:
-        """Where the rows begin that are not archived yet. `ArchiveError` when rows before them are missing."""
-        if archived is None and self.from_offset == self.buffer.begins_at:
-            return self.from_offset
-        if archived is None or archived < self.from_offset:
-            message = (
-                f"the archive of partition {partition} ends before {self.from_offset}, where the segment begins; "
-                "the segment before it has to be written first"
-            )
-            raise ArchiveError(message)
-        return archived
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    file: DataFile
-    action: Action
-    rows: Mapping[Place, int]
-
-
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class Segment:
-    """What a checkpoint appends. Made by `ArchiveWriter.prepare`, for its `write` and `restore` only."""
-
-    _parts: dict[Place, _Part]
-    _written: dict[Place, SegmentInfo] | None = None
-    # Files of an attempt whose commit failed: the next one needs no others while the rows to append are the same.
-    _starts: dict[Place, int] | None = None
-    _files: list[_File] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        """Rows that wait to be written; 0 once they are."""
-        return sum(len(rows) for part in self._parts.values() for rows in part.rows)
+__all__ = ["ArchiveWriter", "Place", "Segment", "SegmentInfo"]
 
 
 class ArchiveWriter:
@@ -126,7 +47,7 @@ class ArchiveWriter:
     def __init__(self, root: str | Path | ArchiveTable, clock: Clock | None = None) -> None:
         self._table = root if isinstance(root, ArchiveTable) else ArchiveTable(root)
         self._clock = clock or SystemClock()
-        self._buffers: dict[Place, _Buffer] = {}
+        self._buffers: dict[Place, Buffer] = {}
         self._segments: weakref.WeakSet[Segment] = weakref.WeakSet()
         self._reading: DeltaTable | None = None  # the loop's
         self._writing: DeltaTable | None = None  # of whoever holds the lock
@@ -154,7 +75,7 @@ class ArchiveWriter:
             )
             raise ArchiveError(message)
         start = from_offset if archived is None else archived
-        self._buffers[topic_id, partition] = _Buffer(from_offset if archived is None else None, start, from_offset)
+        self._buffers[topic_id, partition] = Buffer(from_offset if archived is None else None, start, from_offset)
         return start
 
     def add(self, topic_id: str, partition: int, rows: ArchiveRows) -> None:
@@ -166,7 +87,7 @@ class ArchiveWriter:
             message = f"rows of partition {partition} are not in log order"
             raise ArchiveError(message)
         buffer.next_offset = int(rows.offsets[-1]) + 1
-        buffer.rows += _cut([rows], buffer.taken)
+        buffer.rows += cut_rows([rows], buffer.taken)
 
     def discard(self, topic_id: str, partition: int) -> None:
         """Forget a partition that was lost: its new owner archives what is not archived yet."""
@@ -189,8 +110,8 @@ class ArchiveWriter:
         parts = {}
         for place, upto in upto_offsets.items():
             buffer = buffers[place]
-            parts[place] = _Part(buffer, buffer.taken, upto, _cut(buffer.rows, buffer.taken, upto))
-            buffer.rows = _cut(buffer.rows, upto)
+            parts[place] = Part(buffer, buffer.taken, upto, cut_rows(buffer.rows, buffer.taken, upto))
+            buffer.rows = cut_rows(buffer.rows, upto)
             buffer.taken = max(buffer.taken, upto)
         segment = Segment(parts)
         self._segments.add(segment)
@@ -206,16 +127,16 @@ class ArchiveWriter:
 
         """
         with self._lock:
-            if segment._written is None:
+            if segment.written is None:
                 try:
                     with store_errors():
-                        segment._written = self._append(segment)
+                        segment.written = self._append(segment)
                 finally:
-                    if segment._written is None:
+                    if segment.written is None:
                         self._writing = None  # whatever state it is in, the next attempt begins with a new one
-                segment._parts = {}
-                segment._files = []
-            return segment._written
+                segment.parts = {}
+                segment.files = []
+            return segment.written
 
     def restore(self, segment: Segment) -> None:
         """Give up a segment that is neither written nor being written: later ones take its rows, where still ours.
@@ -224,7 +145,7 @@ class ArchiveWriter:
             ArchiveError: a later segment of a partition has been prepared; restore that one first.
 
         """
-        ours = {place: part for place, part in segment._parts.items() if self._buffers.get(place) is part.buffer}
+        ours = {place: part for place, part in segment.parts.items() if self._buffers.get(place) is part.buffer}
         for (_, partition), part in ours.items():
             if part.buffer.taken > max(part.from_offset, part.upto_offset):
                 message = f"a later segment of partition {partition} has been prepared; restore that one first"
@@ -232,8 +153,8 @@ class ArchiveWriter:
         for part in ours.values():
             part.buffer.rows = [*part.rows, *part.buffer.rows]
             part.buffer.taken = part.from_offset
-        segment._parts = {}
-        segment._written = {}
+        segment.parts = {}
+        segment.written = {}
 
     def commit(self, topic_id: str, partition: int, upto_offset: int) -> SegmentInfo:
         """`commit_many` of one partition."""
@@ -257,7 +178,7 @@ class ArchiveWriter:
         infos: dict[Place, SegmentInfo] = {}
         starts: dict[Place, int] = {}
         versions: dict[str, int] = {}
-        for place, part in segment._parts.items():
+        for place, part in segment.parts.items():
             application = application_id(*place)
             archived = handle.transaction_version(application)
             if archived is not None and archived >= part.upto_offset:
@@ -267,29 +188,29 @@ class ArchiveWriter:
             versions[application] = part.upto_offset
         if not versions:
             return infos
-        if segment._starts != starts:
-            segment._files = self._write_files(segment, starts)
-            segment._starts = starts
+        if segment.starts != starts:
+            segment.files = self._write_files(segment, starts)
+            segment.starts = starts
         # Committed even without rows: the archived offsets have to follow the checkpoints.
         application, version = versions.popitem()
-        self._table.commit(handle, [file.action for file in segment._files], application, version, also=versions)
+        self._table.commit(handle, [file.action for file in segment.files], application, version, also=versions)
         for place, start in starts.items():
-            files = [file for file in segment._files if place in file.rows]
+            files = [file for file in segment.files if place in file.rows]
             infos[place] = SegmentInfo(
                 paths=tuple(file.file.path for file in files),
                 sha256=tuple(file.file.sha256 for file in files),
                 rows=sum(file.rows[place] for file in files),
                 from_offset=start,
-                upto_offset=segment._parts[place].upto_offset,
+                upto_offset=segment.parts[place].upto_offset,
             )
         return infos
 
-    def _write_files(self, segment: Segment, starts: Mapping[Place, int]) -> list[_File]:
+    def _write_files(self, segment: Segment, starts: Mapping[Place, int]) -> list[NewFile]:
         """One file a day, with the rows of all partitions that have a start, from there on."""
         now_ms = int(self._clock.now().timestamp() * 1000)
         frames = []
         for (topic_id, partition), start in starts.items():
-            rows = _cut(segment._parts[topic_id, partition].rows, start)
+            rows = cut_rows(segment.parts[topic_id, partition].rows, start)
             if rows:
                 frames.append(to_frame(ArchiveRows.concatenate(rows), topic_id, partition, now_ms))
         files = []
@@ -297,7 +218,7 @@ class ArchiveWriter:
             file, action = self._table.write_file(frame, day, "segment")
             counts = frame.group_by("topic_id", "partition").len()
             rows_of = {(topic_id, partition): count for topic_id, partition, count in counts.iter_rows()}
-            files.append(_File(file, action, rows_of))
+            files.append(NewFile(file, action, rows_of))
         return files
 
     def _current(self, handle: DeltaTable | None) -> DeltaTable:
@@ -306,15 +227,6 @@ class ArchiveWriter:
             return self._table.open_or_create()
         handle.update_incremental()
         return handle
-
-
-def _cut(parts: Sequence[ArchiveRows], from_offset: int, to_offset: int | None = None) -> list[ArchiveRows]:
-    """The rows with offsets in the range, of parts in log order; no copy, and no empty parts."""
-    return [
-        part.between(from_offset, to_offset)
-        for part in parts
-        if part.offsets[-1] >= from_offset and (to_offset is None or part.offsets[0] < to_offset)
-    ]
 
 
 def _by_day(frames: Sequence[pl.DataFrame]) -> list[tuple[date, pl.DataFrame]]:

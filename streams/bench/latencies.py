@@ -35,8 +35,19 @@ class Moments:
 
     def after(self, at: float) -> Moments:
         """Only what was meant to be sent at `at` or later."""
-        rows = self.intended >= at
+        return self.take(self.intended >= at)
+
+    def take(self, rows: NDArray[np.bool_]) -> Moments:
+        """The rows of a mask."""
         return Moments(self.intended[rows], self.appended[rows], self.committed[rows], self.by_broker)
+
+
+def within(moments: Moments, spans: Sequence[Sequence[float]]) -> NDArray[np.bool_]:
+    """(n,) whether any of the spans (begin, end) touches the time between a record's append and its commit."""
+    touched = np.zeros(len(moments.appended), np.bool_)
+    for begin, end in spans:
+        touched |= (moments.appended <= end) & (moments.committed >= begin)
+    return touched
 
 
 def read_moments(settings: Settings, records: int, commits: Sequence[Commit]) -> Moments:
@@ -66,7 +77,9 @@ def read_moments(settings: Settings, records: int, commits: Sequence[Commit]) ->
 
 
 def percentiles(milliseconds: NDArray[np.float64]) -> dict[str, float]:
-    """Median, 99th and 99.9th percentile, and the largest."""
+    """Median, 99th and 99.9th percentile, and the largest; all 0 where there is nothing."""
+    if not milliseconds.size:
+        return dict.fromkeys([*_PERCENTILES, "max_ms"], 0.0)
     found = {name: float(np.percentile(milliseconds, share)) for name, share in _PERCENTILES.items()}
     return {**found, "max_ms": float(milliseconds.max())}
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import structlog
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from fraud.clock import SystemClock
 from fraud.compromise import DataElements, ExposureWindow
@@ -29,6 +31,8 @@ from streams.bench.machine import cpu_seconds, server_process
 from streams.bench.sizes import Broker, Database
 from streams.embedded import embedded_broker
 from streams.kafka import make_admin, topic_id
+
+log = structlog.get_logger(__name__)
 
 NAME: Final = "mimamori-bench"  # of the compromise event that marks a database as a bench's, and of all groups
 WINDOW: Final = (date(2022, 7, 19), date(2022, 7, 26))  # the simulator's own
@@ -85,7 +89,7 @@ def bench_place(
         stack.callback(engine.dispose)
         if database == "postgresql":
             _refuse_a_used_database(engine)
-            stack.callback(downgrade, engine, "base")
+            stack.callback(_empty, engine)
         upgrade(engine)
         _mark(engine, settings)
         _make_topic(settings)
@@ -139,6 +143,14 @@ def _refuse_a_used_database(engine: Engine) -> None:
         )
         raise ConfigurationError(message)
     downgrade(engine, "base")
+
+
+def _empty(engine: Engine) -> None:
+    """At the end; what went wrong before must not be hidden by what goes wrong here."""
+    try:
+        downgrade(engine, "base")
+    except SQLAlchemyError as error:
+        log.warning("the bench's database could not be emptied; drop it", error=type(error).__name__)
 
 
 def _mark(engine: Engine, settings: Settings) -> None:

@@ -67,9 +67,15 @@ class _Frame:
 
 @dataclass
 class StageClock:
-    """Times the calls of parts. `not_found` are the stages of which no part is where it was."""
+    """Times the calls of parts.
 
+    `not_found` are the stages of which no part is where it was. `spans` are the begin and end of every call of the
+    stage `followed`, seconds since 1970.
+    """
+
+    followed: str | None = None
     not_found: list[str] = field(default_factory=list)
+    spans: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -129,6 +135,8 @@ class StageClock:
                     frames[-1].cpu_inside += cpu
                     frames[-1].wall_inside += wall
                 with self._lock:
+                    if stage == self.followed:
+                        self.spans.append((time.time() - wall, time.time()))
                     total = self._times[stage]
                     total.cpu += cpu - frame.cpu_inside
                     total.wall += wall - frame.wall_inside

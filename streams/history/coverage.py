@@ -14,6 +14,7 @@ from streams.archive import ArchiveTable
 
 IMPORT_PREFIX: Final = "import:"
 DAY_MS: Final = 86_400_000
+_MINUTE_MS: Final = 60_000
 
 # A late clearing or a wrong clock puts single rows on days long before the first real one.
 _FULL_DAY_SHARE: Final = 0.1
@@ -71,22 +72,23 @@ def imported_rows(table: ArchiveTable, part: ImportedPart) -> Iterator[pl.DataFr
     """An import's archive rows in log order over all partitions: event time, then event id."""
     rows = _scan(table).filter(pl.col("topic_id") == part.topic_id)
     for day in range(part.first_at // DAY_MS, part.last_at // DAY_MS + 1):
-        yield from in_order(rows.filter(pl.col("event_day") == datetime.fromtimestamp(day * 86_400, UTC).date()), day)
+        yield from in_order(rows.filter(pl.col("event_day") == datetime.fromtimestamp(day * 86_400, UTC).date()))
 
 
-def in_order(rows: pl.LazyFrame, day: int) -> Iterator[pl.DataFrame]:
-    """One UTC day's rows (days since 1970-01-01) by event time and event id, in pieces that fit into memory."""
-    count = rows.select(pl.len()).collect().item()
-    pieces = -(-count // SLICE_ROWS)
-    # Few pieces are hours, so that a busy hour does not decide alone.
-    steps = 1 if pieces <= 1 else 24 * pieces
-    start = day * DAY_MS
-    for step in range(steps if count else 0):
-        low, high = start + step * DAY_MS // steps, start + (step + 1) * DAY_MS // steps
-        piece = rows.filter(pl.col("occurred_at").is_between(low, high, closed="left"))
-        frame = piece.sort("occurred_at", "event_id").collect()
-        if len(frame):
-            yield frame
+def in_order(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Rows by event time and event id, in pieces that fit into memory: whole minutes, about `SLICE_ROWS` rows."""
+    minute = pl.col("occurred_at") // _MINUTE_MS
+    minutes = rows.group_by(minute.alias("minute")).agg(rows=pl.len()).sort("minute").collect()
+    pieces = (minutes["rows"].cum_sum() - minutes["rows"]) // SLICE_ROWS
+    bounds = (
+        minutes.with_columns(piece=pieces)
+        .group_by("piece", maintain_order=True)
+        .agg(low=pl.col("minute").first(), high=pl.col("minute").last())
+    )
+    for low, high in bounds.select("low", "high").iter_rows():
+        # Times, not minutes, so that whole parts of files are left out by their statistics.
+        at = pl.col("occurred_at").is_between(low * _MINUTE_MS, (high + 1) * _MINUTE_MS, closed="left")
+        yield rows.filter(at).sort("occurred_at", "event_id").collect()
 
 
 def day_start(day: date) -> int:

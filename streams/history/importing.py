@@ -49,7 +49,6 @@ from streams.history.mapping import HistoryMapping
 from streams.history.splitting import Plan, Progress, Splitter, join_rejects, read_manifest, write_manifest
 
 _FILE_ROWS: Final = 1_000_000  # rows of an archive file
-_EPOCH: Final = date(1970, 1, 1)
 _COLUMNS: Final = tuple(item.name for item in ARCHIVE_COLUMNS)
 
 MakeDecoder = Callable[[int], HistoryDecoder]
@@ -205,7 +204,7 @@ def _write_days(
             continue
         actions: list[Action] = []
         pending: list[pl.DataFrame] = []
-        for frame in in_order(splitter.rows(day), (day - _EPOCH).days):
+        for frame in in_order(splitter.rows(day)):
             for rows, columns in chunks(frame):
                 features, partitions = history.apply(columns, history_from)
                 offsets = offsets_of(partitions, counts)

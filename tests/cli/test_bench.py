@@ -26,7 +26,7 @@ from models.state import CardStates
 from streams.bench import stages as stages_module
 from streams.bench import traffic as traffic_module
 from streams.bench.children import child
-from streams.bench.latencies import Moments, latency_report
+from streams.bench.latencies import Moments, latency_report, within
 from streams.bench.machine import cpu_seconds, machine_facts, server_process
 from streams.bench.place import bench_place
 from streams.bench.stages import PARTS, StageClock
@@ -148,6 +148,14 @@ def test_latencies_are_of_what_was_committed() -> None:
     assert report["from_intended_send"]["max_ms"] == pytest.approx(1_499)
 
 
+def test_records_that_wait_during_a_span_are_told_from_the_others() -> None:
+    appended, committed = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.5, 2.5, 3.5, np.nan])
+    moments = Moments(appended, appended, committed, by_broker=True)
+    assert within(moments, [(2.4, 2.9), (3.5, 3.6)]).tolist() == [False, True, True, False]
+    assert not within(moments, []).any()
+    assert latency_report(moments.take(np.zeros(4, np.bool_)))["p99_ms"] == 0.0
+
+
 def test_processor_time_and_servers_are_found() -> None:
     spin(0.05)
     assert cpu_seconds(os.getpid()) >= 0.04
@@ -244,6 +252,7 @@ def test_latency_beside_kafka_and_postgresql(
     postgresql.drop_database(name)
     assert report["sent"] == report["processed"] == 2_000
     assert report["measured"] == 1_500
+    assert report["during_checkpoints"]["measured"] + report["between_checkpoints"]["measured"] == 1_500
     assert report["appended_at"] == "broker"
     assert 0 < report["p50_ms"] <= report["p99_ms"] <= report["p999_ms"] <= report["max_ms"]
     assert report["from_intended_send"]["p50_ms"] >= report["p50_ms"]

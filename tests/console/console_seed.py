@@ -19,11 +19,13 @@ from sqlalchemy import Engine
 from fraud.alert_files import ParsedAlertFile, ParsedCard
 from fraud.api.app import create_app
 from fraud.cases import FraudType, Outcome, ReasonCode, Resolution
-from fraud.compromise import CompromiseStatus, DataElements, ExposureWindow
+from fraud.compromise import CompromisedEntity, CompromiseStatus, DataElements, EntityRole, ExposureWindow
+from fraud.compromise_amendments import Amendment
 from fraud.console.app import install_console
 from fraud.pan_guard import PanGuard
 from fraud.settings import ApiSettings, PortfolioSettings, Settings
 from fraud.store.cases import CaseFilter, add_note, claim, list_cases, resolve
+from fraud.store.compromise_changes import amend_compromise_event
 from fraud.store.database import open_engine, read, upgrade, write
 from fraud.store.effects import claim_position, commit_effects
 from fraud.store.exposure import (
@@ -51,16 +53,17 @@ DAY = 24 * HOUR
 NOW = int(datetime(2022, 9, 6, 5, 20, tzinfo=UTC).timestamp() * 1000)  # 14:20 in Tokyo
 TOLD = int(datetime(2022, 7, 28, 1, 0, tzinfo=UTC).timestamp() * 1000)
 
-REVIEWER, OTHER_REVIEWER, OPERATOR, AUDITOR = "aoi", "kenji", "ops", "audit"
+REVIEWER, OTHER_REVIEWER, OPERATOR, AUDITOR, MANAGER = "aoi", "kenji", "ops", "audit", "mei"
 PASSWORD = "correct horse battery staple"
 PEOPLE = {
     REVIEWER: ("Aoi Tanaka", "reviewer"),
     OTHER_REVIEWER: ("Kenji Mori", "reviewer"),
     OPERATOR: ("Operations", "operator"),
     AUDITOR: ("Audit", "auditor"),
+    MANAGER: ("Mei Kuroda", "event_manager"),
 }
 
-HANAMORI, RYOKAN = "hanamori-2022", "kitano-2022"
+HANAMORI, RYOKAN = "ce-2022-07", "ce-2022-08"  # ids name no shop: everybody sees them
 KEY = PartitionKey("mimamori", "7f0d6c1e-1f7b-4a53-9a5e-3a1f3c2b9d10", "card.transactions", 0)
 HOSTILE_NAME = "<script>alert(1)</script> \u202egnp.exe"
 
@@ -163,8 +166,15 @@ def seed_exposure(engine: Engine) -> None:
                 window=ExposureWindow(date(2022, 7, 19), date(2022, 7, 26), "Asia/Tokyo"),
                 data_elements=DataElements(pan=True, expiry=True, cvv2=True),
                 vector="Script of an outside supplier on the payment page",
+                entities=(
+                    CompromisedEntity("Hanamori Cosme Online", EntityRole.MERCHANT, "0123", "M-7001"),
+                    CompromisedEntity("Kazami Scripts", EntityRole.SUPPLIER),
+                ),
+                code_name="Amber Heron",
+                suspected_at=TOLD,
             ),
             TOLD,
+            MANAGER,
         )
         create_compromise_event(
             connection,
@@ -174,17 +184,30 @@ def seed_exposure(engine: Engine) -> None:
                 source="ACQUIRER",
                 window=ExposureWindow(date(2022, 8, 1), date(2022, 8, 20), "Asia/Tokyo"),
                 data_elements=DataElements(pan=True, expiry=True),
+                code_name="Cedar Plover",
             ),
             NOW - 6 * DAY,
+            MANAGER,
         )
         for on, kind, note in (
-            ("2022-07-28", "told", "The script's supplier told the shop; the shop cut the integration"),
-            ("2022-08-01", "regulator", "Report to the Personal Information Protection Commission"),
-            ("2022-08-03", "contained", "Card payments stopped"),
+            ("2022-07-28", "FIRST_WORD", "The script's supplier told the shop; the shop cut the integration"),
+            ("2022-08-01", "REGULATOR_TOLD", "Report to the Personal Information Protection Commission"),
+            ("2022-08-03", "PAYMENTS_STOPPED", "The shop takes no cards"),
         ):
-            add_fact(connection, HANAMORI, kind, date.fromisoformat(on), note, NOW)
+            add_fact(connection, HANAMORI, kind, date.fromisoformat(on), note, NOW, actor=MANAGER)
         version = get_compromise_event(connection, HANAMORI).version
-        set_status(connection, HANAMORI, CompromiseStatus.INVESTIGATING, version, NOW)
+        set_status(connection, HANAMORI, CompromiseStatus.INVESTIGATING, version, NOW, actor=MANAGER)
+        amend_compromise_event(
+            connection,
+            RYOKAN,
+            Amendment(
+                "The acquirer names two days more",
+                window=ExposureWindow(date(2022, 7, 30), date(2022, 8, 20), "Asia/Tokyo"),
+            ),
+            1,
+            NOW - 2 * DAY,
+            MANAGER,
+        )
         import_exposed_cards(connection, HANAMORI, "notice.csv", _file("a", range(1, 61)), "kim", TOLD)
         import_exposed_cards(connection, RYOKAN, "acquirer.csv", _file("b", range(50, 75)), "kim", NOW - 6 * DAY)
 

@@ -70,7 +70,9 @@ def _auto_commit(_environment: Mapping[str, str]) -> None:
 
     def remembering(original: Callable[..., Any]) -> Callable[..., Any]:
         def made(self: Any, *topics: Any, **options: Any) -> None:
-            automatic = {"enable_auto_commit": True, "auto_commit_interval_ms": 3_000} if options.get("group_id") else {}
+            automatic = (
+                {"enable_auto_commit": True, "auto_commit_interval_ms": 3_000} if options.get("group_id") else {}
+            )
             original(self, *topics, **options | automatic)
             consumers.append(self)
 

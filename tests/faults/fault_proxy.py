@@ -47,7 +47,7 @@ class Proxy:
     def __init__(self, target_port: int, port: int = 0) -> None:
         self._target = target_port
         self._asked = port
-        self._weather = FINE
+        self.weather = FINE
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
         self._deaf: set[asyncio.StreamWriter] = set()
@@ -68,7 +68,7 @@ class Proxy:
 
     def set(self, weather: Weather = FINE, *, reset: bool = False) -> None:
         """Change the weather, for open connections too; `reset` also resets those that there are."""
-        self._weather = weather
+        self.weather = weather
         if reset or weather.refused:
             self._call(self._reset_all)
 
@@ -105,7 +105,7 @@ class Proxy:
         self._open.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._weather.refused:
+        if self.weather.refused:
             _reset(writer)
             return
         try:
@@ -139,14 +139,14 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while data := await reader.read(_CHUNK):
-                weather = self._weather
+                weather = self.weather
                 if not from_client and cutting.is_set():
                     self._cut(both)
                     return
                 if weather.delay_seconds:
                     await asyncio.sleep(weather.delay_seconds)
                 if from_client and weather.cut_at is not None and weather.cut_at in data:
-                    self._weather = replace(weather, cut_at=None)
+                    self.weather = replace(weather, cut_at=None)
                     if not weather.cut_after_answer:
                         self._cut(both)
                         return

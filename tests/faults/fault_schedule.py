@@ -165,8 +165,6 @@ def execute(schedule: Schedule, services: Services, stack: str, seed: int, folde
     run = Run(schedule, services, stack, seed, folder)
     try:
         _strike(run)
-        run.facts["restarts"] = run.subject.restarts
-        services.heal()
         said = _judge(run, outcome)
     except FaultError as error:  # the evidence itself cannot be had
         said = {"O7": str(error)}
@@ -195,6 +193,7 @@ def _strike(run: Run) -> None:
             run.problems.append(f"{type(error).__name__}: {error}")
         finally:
             run.services.heal()
+            run.subject.heal()
     for member in run.subject.running:
         run.subject.kill(member)
 
@@ -202,9 +201,7 @@ def _strike(run: Run) -> None:
 def _judge(run: Run, outcome: Outcome) -> dict[str, str]:
     schedule = run.schedule
     try:
-        evidence = collect(
-            run.subject, compare=schedule.compare, leave_out=schedule.leave_out, resets=schedule.resets
-        )
+        evidence = collect(run.subject, compare=schedule.compare, leave_out=schedule.leave_out, resets=schedule.resets)
     except Exception as error:  # noqa: BLE001 - whatever it is, the schedule cannot be judged
         run.subject.note(traceback.format_exc())
         return {"O7": "; ".join([*run.problems, f"no evidence: {type(error).__name__}: {error}"])}

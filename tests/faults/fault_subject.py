@@ -17,7 +17,7 @@ from typing import Any
 
 from fault_history import install_history, read_history
 from fault_launcher import Process
-from fault_proxy import Proxy
+from fault_proxy import FINE, Proxy
 from fault_services import KAFKA, Services
 from fault_traffic import MAX_RECORD_BYTES, Record
 from sqlalchemy import func, make_url, select
@@ -128,6 +128,11 @@ class Subject(Deployment):
         self._closing.close()
         super().close()
 
+    def heal(self) -> None:
+        """Fine weather on the way to the database."""
+        if self.database_proxy is not None and self.database_proxy.weather != FINE:
+            self.database_proxy.set(FINE, reset=True)
+
     def note(self, what: str) -> None:
         """Write down what happens, with its time."""
         self.history.append(f"{time.monotonic() - self.started_at:8.2f}  {what}")
@@ -195,9 +200,7 @@ class Subject(Deployment):
         if bug is not None:
             own |= {"FAULT_BUG": bug, "FAULT_MARK": str(mark), "FAULT_ARMED": str(self.armed)}
 
-        process = self.services.launcher.start(
-            ["worker", "--json-logs"], own, self.folder, self.log_file(full), limits
-        )
+        process = self.services.launcher.start(["worker", "--json-logs"], own, self.folder, self.log_file(full), limits)
         member = Member(full, process, port, mark, expected_end=point is not None and how == "kill")
         self.members.append(member)
         self.note(f"start {full}" + (f": {how} at {point!r}, passing {passing}" if point else ""))
@@ -405,4 +408,3 @@ class Subject(Deployment):
     def is_kafka(self) -> bool:
         """Whether this is Apache Kafka and PostgreSQL."""
         return self.stack == KAFKA
-

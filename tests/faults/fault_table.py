@@ -74,12 +74,16 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         groups.setdefault((outcome.row, outcome.name), []).append(outcome)
     for (row, name), group in groups.items():
-        total = {what: sum(getattr(item, what) for item in group) for what in ("events", "lost", "duplicated", "seconds")}
+        total = {
+            what: sum(getattr(item, what) for item in group) for what in ("events", "lost", "duplicated", "seconds")
+        }
         verdict = "" if all(item.passed for item in group) else "  FAILED"
         if group[0].control:
             red = sorted({oracle for item in group for oracle in item.red})
             verdict = f"  control: red as it must be ({', '.join(red)})" if not verdict else "  control: GREEN"
-        numbers = f"{len(group):>9}{total['events']:>9,}{total['lost']:>6}{total['duplicated']:>6}{total['seconds']:>9.1f}"
+        numbers = (
+            f"{len(group):>9}{total['events']:>9,}{total['lost']:>6}{total['duplicated']:>6}{total['seconds']:>9.1f}"
+        )
         lines.append(f"{'-' if group[0].control else row:>3}  {name[:62]:<62}  {numbers}{verdict}")
     done = {outcome.row for outcome in outcomes}
     lines += [f"{row:>3}  {why}" for row, why in sorted(NOT_BUILT.items()) if len(done) > 3]

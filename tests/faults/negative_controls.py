@@ -64,9 +64,7 @@ def no_compare_and_set(run: Run) -> None:
     """A zombie with a batch in hand wakes up after its successor, and its commit is taken."""
     subject = run.subject
     run.publish(0.6)
-    zombie = subject.start(
-        "zombie", point="before the transaction", how="stop", armed=True, bug="no compare-and-set"
-    )
+    zombie = subject.start("zombie", point="before the transaction", how="stop", armed=True, bug="no compare-and-set")
     subject.wait_for_share(0.2)
     subject.arm()
     subject.wait(lambda: zombie.mark.exists(), "the zombie sleeps")
@@ -105,7 +103,9 @@ def payload_in_plain_text(run: Run) -> None:
 
 
 SCHEDULES = [
-    Schedule(0, "position committed before processing", position_before_effects, red=("O3",), smoke=("kafka-postgresql",)),
+    Schedule(
+        0, "position committed before processing", position_before_effects, red=("O3",), smoke=("kafka-postgresql",)
+    ),
     Schedule(
         0,
         "dead letters written after the position",

@@ -169,8 +169,10 @@ def records_deleted(run: Run) -> None:
     run.expect(second.process.returncode not in (0, None), "it ended as if all were well")
     run.expect(subject.said(second, "mimamori positions reset"), "it does not say what to do")
     run.expect(subject.positions()[number].next_offset == at[number], "the position has moved by itself")
-    run.expect(subject.command("positions", "reset", str(number), "--to", str(to), "--reason", "a test") != 0,
-               "a reset without --force took a partition whose owner had not let go")
+    run.expect(
+        subject.command("positions", "reset", str(number), "--to", str(to), "--reason", "a test") != 0,
+        "a reset without --force took a partition whose owner had not let go",
+    )
     code = subject.command("positions", "reset", str(number), "--to", str(to), "--reason", "a test", "--force")
     run.expect(code == 0, f"the reset ended with code {code}")
     run.facts["gap"] = to - at[number]
@@ -195,10 +197,22 @@ SCHEDULES = [
     _both_ways("takes requests, its answers are lost", Weather(answers_lost=True)),
     _both_ways("slow", Weather(delay_seconds=0.25), noticed=False),
     Schedule(6, "consumer group deleted", group_deleted),
-    Schedule(6, "the group's offsets are ahead", partial(offsets_wrong, ahead=True), oracles=(
-        "O1", "O2", "O3", "O5", "O6", "O7", "O8", "O10")),
+    Schedule(
+        6,
+        "the group's offsets are ahead",
+        partial(offsets_wrong, ahead=True),
+        oracles=("O1", "O2", "O3", "O5", "O6", "O7", "O8", "O10"),
+    ),
     Schedule(6, "the group's offsets are at the beginning", partial(offsets_wrong, ahead=False), stacks=BOTH),
-    Schedule(9, "topic deleted and made again", topic_made_anew, mix=CLEAN, compare=False, oracles=("O2", "O4", "O7", "O8")),
-    Schedule(10, "records deleted beyond the position", records_deleted, resets=True, compare=False,
-             oracles=("O2", "O5", "O7", "O8", "O10")),
+    Schedule(
+        9, "topic deleted and made again", topic_made_anew, mix=CLEAN, compare=False, oracles=("O2", "O4", "O7", "O8")
+    ),
+    Schedule(
+        10,
+        "records deleted beyond the position",
+        records_deleted,
+        resets=True,
+        compare=False,
+        oracles=("O2", "O5", "O7", "O8", "O10"),
+    ),
 ]

@@ -219,7 +219,7 @@ def serialization(run: Run) -> None:
     subject = run.subject
     with session(run) as other:
         name = make_url(subject.settings.database_url.get_secret_value()).database
-        other.execute(f'ALTER DATABASE "{name}" SET default_transaction_isolation = \'repeatable read\'')
+        other.execute(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'repeatable read'")
     run.publish(0.5)
     member = subject.start()
     subject.wait_for_share(0.2)

@@ -18,7 +18,9 @@ def zombie(run: Run) -> None:
     """Stopped between computing a batch and committing it; its successor does the rest; then it wakes up."""
     subject = run.subject
     run.publish(0.6)
-    sleeper = subject.start("zombie", point="before the transaction", passing=run.rng.randint(1, 3), how="stop", armed=True)
+    sleeper = subject.start(
+        "zombie", point="before the transaction", passing=run.rng.randint(1, 3), how="stop", armed=True
+    )
     subject.wait_for_share(0.2)
     subject.arm()
     subject.wait(lambda: sleeper.mark.exists(), "the zombie sleeps")

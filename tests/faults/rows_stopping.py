@@ -83,7 +83,9 @@ def with_the_database_away(run: Run, how: str) -> None:
 
 
 SCHEDULES = [
-    Schedule(28, "SIGTERM in each phase of the work", partial(in_each_phase, places=AT_WORK, signals=1), stacks=(KAFKA,)),
+    Schedule(
+        28, "SIGTERM in each phase of the work", partial(in_each_phase, places=AT_WORK, signals=1), stacks=(KAFKA,)
+    ),
     Schedule(28, "SIGTERM in each phase of the start", partial(in_each_phase, places=AT_THE_START, signals=1)),
     Schedule(28, "SIGTERM three times in each phase", partial(in_each_phase, places=AT_WORK, signals=2), stacks=BOTH),
     Schedule(28, "SIGTERM with the broker dead", with_the_broker_away),

@@ -235,7 +235,7 @@ def test_short_numbers_under_known_names_or_among_others_are_fine() -> None:
         (f"pan,expiry,exp\n{NUMBERS[0]},,\n", "more than one column"),
         (f'pan,memo\n{NUMBERS[0]},a\n{NUMBERS[1]},"open\n{NUMBERS[2]},b\n', "no CSV from line 3"),
         (f'pan\n{NUMBERS[0]}\n"{NUMBERS[1]}"1\n', "no CSV from line 3"),
-        (f"pan\n{NUMBERS[0]}\n".encode("utf-16"), "no text"),
+        (f"pan\n{NUMBERS[0]}\n".encode("utf-16"), "UTF-16"),
         (f"pan\n{NUMBERS[0]}\n".encode() + b"\x81\xff\xa0\n", "no text"),
         (f"pan,memo\n{NUMBERS[0]},".encode() + b"x" * 200_000, "no CSV from line 2"),
     ],

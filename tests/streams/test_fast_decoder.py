@@ -341,7 +341,13 @@ def test_what_is_common_goes_the_fast_way(more: dict[str, Any]) -> None:
         minimal(memo=OURS),
         minimal(memo=f"{OURS[:8]} {OURS[8:]}"),
         minimal(memo=f"{OURS[:8]}ー{OURS[8:]}"),
-        minimal(memo="\uff14"),
+        minimal(memo="\uff10"),
+        minimal(memo="\uff19"),
+        minimal(card_ref="v12345:" + "ab" * 32),
+        minimal(card_ref="v:" + "ab" * 32),
+        minimal(card_ref="x:" + "a" * 79),
+        minimal(card_ref="x:"),
+        minimal().ljust(MAX_BYTES + 1),
         minimal(amount_minor=10**18),
         minimal()[:-1] + b',"mcc":"1","mcc":"2"}',
         minimal().replace(b"e", b"\xff", 1),
@@ -351,7 +357,16 @@ def test_what_is_common_goes_the_fast_way(more: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_unusual_is_left_to_the_reference(value: bytes) -> None:
-    assert not ordinary(value)
+    for key in (HASH, *CARDS, "v12345:" + "ab" * 32, "v:" + "ab" * 32, "x:" + "a" * 79, "x:"):
+        assert not ordinary(value, key.encode())
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_every_form_of_a_card_reference_is_ordinary(card: str) -> None:
+    value = minimal(card_ref=card)
+    assert ordinary(value, card.encode())
+    assert ordinary(value.ljust(MAX_BYTES), card.encode())
+    assert PAIRS[0].decode([RawRecord(0, card.encode(), value, NOW)]).columns["card_ref"].tolist() == [card]
 
 
 def test_a_key_that_is_not_the_card_is_left_to_the_reference() -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from worker_support import CARD_KEY, EVENT
 
 from fraud.cli.wiring import make_decoder
 from fraud.pan_guard import PanGuard
 from fraud.policy import Policy
-from fraud.settings import CardSettings, PortfolioSettings, Settings
+from fraud.settings import CardSettings, PortfolioSettings, Settings, StreamSettings
 from fraud.store.records import DetectionRecord, ExposureChange, PartitionEffects, PartitionKey
+from fraud.transactions import Columns
 from models.state import CardStates
 from streams.dedupe import DedupeWindow
 from streams.exposure_index import ExposureIndex
-from streams.pipeline import PartitionState, Pipeline, ReferenceSet
+from streams.pipeline import PartitionState, Pipeline, Processed, ReferenceSet
 from streams.simulator import Simulation
 from streams.wire import RawRecord, encode, keys
 
@@ -71,3 +73,43 @@ def test_recent_events_are_the_same_wherever_batches_are_cut(simulation: Simulat
         for size in CUTS[1:]
     )
     assert small == large
+
+
+def processed(records: list[RawRecord], cards: CardStates, history_from: int | None = None, **stream: Any) -> Processed:
+    """What comes of one batch, without exposures and without a model."""
+    settings = Settings(
+        portfolio=PortfolioSettings(bin_ranges=("453201",)),
+        cards=CardSettings(keys={1: CARD_KEY}),  # type: ignore[dict-item]
+        stream=StreamSettings(**stream),
+    )
+    pipeline = Pipeline(settings, make_decoder(settings, PanGuard.from_settings(settings.portfolio)))
+    state = PartitionState(PartitionKey("group", "topic-id", "topic", 0), 1, 0, cards, DedupeWindow(1_000))
+    policy = Policy(None, None, None, None)
+    reference = ReferenceSet(1, ExposureIndex(), policy, None, history_from=history_from)
+    return pipeline.process(state, records, reference, 0)
+
+
+def test_a_profile_by_account_outlasts_a_reissue(simulation: Simulation) -> None:
+    old, new = simulation.live.take([0, 1]), simulation.live.take([2, 3])
+    assert len({*old["card_ref"], *new["card_ref"]}) > 1
+    columns = Columns.concatenate([old, new])
+    columns["account_ref"][:] = "account-1"
+    pairs = zip([b"account-1"] * 4, encode(columns), strict=True)
+    records = [RawRecord(offset, *pair, simulation.parameters.ends_at) for offset, pair in enumerate(pairs)]
+    cards = len(set(columns["card_ref"]))
+    for profile_by, profiles in (("account", 1), ("card", cards)):
+        states = CardStates()
+        done = processed(records, states, profile_by=profile_by)
+        assert done.effects.counters.processed == 4
+        assert len(states) == profiles
+        assert len(set(done.archive_rows.columns["card_key"])) == cards  # the archive keeps the cards' own keys
+
+
+def test_features_that_look_back_further_than_history_are_not_evaluable(simulation: Simulation) -> None:
+    records = records_of(simulation)[:50]
+    at = int(simulation.live["occurred_at"][0])
+    whole = processed(records, CardStates())
+    long = processed(records, CardStates(), history_from=at - 400 * 86_400_000)
+    short = processed(records, CardStates(), history_from=at - 3_600_000)
+    np.testing.assert_array_equal(long.archive_rows.digests, whole.archive_rows.digests)
+    assert (short.archive_rows.digests != whole.archive_rows.digests).all()

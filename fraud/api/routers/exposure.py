@@ -1,12 +1,11 @@
-"""Compromise events: what is known, what was told to whom, and which cards are exposed."""
+"""Exposed cards of a compromise event: the list, and imports of files."""
 
 from __future__ import annotations
 
 import re
-import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -14,26 +13,13 @@ from fraud.alert_files import parse_alert_file
 from fraud.api.authentication import Principal
 from fraud.api.openapi import change_responses, problem_responses
 from fraud.api.permissions import requires
-from fraud.api.preconditions import IfMatch, expected_version, set_etag
 from fraud.api.routers.parameters import PREFIX, Cursor, EventId, Limit
 from fraud.api.schemas.base import Page
-from fraud.api.schemas.exposure import (
-    CompromiseEventAnswer,
-    CompromiseEventDetailAnswer,
-    CompromiseEventRequest,
-    ExposedCardAnswer,
-    FactRequest,
-    ImportAnswer,
-    MalformedRowAnswer,
-    StatusRequest,
-)
+from fraud.api.schemas.exposure import ExposedCardAnswer, ImportAnswer, MalformedRowAnswer
 from fraud.api.services import Services, ServicesHere
-from fraud.compromise import CompromisedEntity, DataElements, ExposureWindow
 from fraud.errors import ConfigurationError, InvalidInputError
 from fraud.store import exposure as store
 from fraud.store.database import read, write
-from fraud.store.exposure import NewCompromiseEvent
-from fraud.store.views import CompromiseEventView
 
 # About 900,000 card references. Larger files go through the command line, which reads from disk.
 IMPORT_BYTES = 64 << 20
@@ -45,84 +31,6 @@ router = APIRouter(prefix=f"{PREFIX}/compromise-events", tags=["compromise event
 
 Reader = Annotated[Principal, Depends(requires("exposure:read"))]
 Writer = Annotated[Principal, Depends(requires("exposure:write"))]
-
-
-def _answer(event: CompromiseEventView, response: Response) -> CompromiseEventAnswer:
-    set_etag(response, event.version)
-    return CompromiseEventAnswer.model_validate(event)
-
-
-@router.get("", summary="All compromise events", responses=problem_responses())
-def list_compromise_events(services: ServicesHere, _user: Reader) -> list[CompromiseEventAnswer]:
-    """List compromise events, the latest exposure window first."""
-    with read(services.engine) as connection:
-        events = store.list_compromise_events(connection)
-    return [CompromiseEventAnswer.model_validate(event) for event in events]
-
-
-@router.post("", summary="Record a compromise event", status_code=201, responses=change_responses(409))
-def create_compromise_event(
-    services: ServicesHere, _user: Writer, request: CompromiseEventRequest, response: Response
-) -> CompromiseEventAnswer:
-    """Record a compromise event as SUSPECTED. Cards that are imported for it are watched from then on."""
-    event = NewCompromiseEvent(
-        compromise_event_id=request.compromise_event_id or f"CE-{secrets.token_hex(8)}",
-        name=request.name,
-        source=request.source,
-        window=ExposureWindow(request.starts_on, request.ends_on, request.zone),
-        data_elements=DataElements.from_names(request.data_elements),
-        entities=tuple(CompromisedEntity(**entity.model_dump()) for entity in request.entities),
-        external_id=request.external_id,
-        vector=request.vector,
-        suspected_at=request.suspected_at,
-    )
-    with write(services.engine) as connection:
-        created = store.create_compromise_event(connection, event, services.now())
-    response.headers["Location"] = f"{router.prefix}/{created.compromise_event_id}"
-    return _answer(created, response)
-
-
-@router.get("/{compromise_event_id}", summary="One compromise event", responses=problem_responses(404))
-def get_compromise_event(
-    services: ServicesHere, _user: Reader, compromise_event_id: EventId, response: Response
-) -> CompromiseEventDetailAnswer:
-    """Show one compromise event with its numbers."""
-    with read(services.engine) as connection:
-        event = store.get_compromise_event(connection, compromise_event_id)
-        counts = store.event_counts(connection, compromise_event_id)
-    return CompromiseEventDetailAnswer(compromise_event=_answer(event, response), counts=counts)
-
-
-@router.post(
-    "/{compromise_event_id}/facts", summary="Add a dated fact", status_code=201, responses=change_responses(404)
-)
-def add_fact(
-    services: ServicesHere, _user: Writer, compromise_event_id: EventId, fact: FactRequest, response: Response
-) -> CompromiseEventAnswer:
-    """Add a dated fact, such as that a regulator was told. Facts are only ever added."""
-    with write(services.engine) as connection:
-        event = store.add_fact(connection, compromise_event_id, fact.kind, fact.on, fact.note, services.now())
-    return _answer(event, response)
-
-
-@router.post(
-    "/{compromise_event_id}/status",
-    summary="Take the finding a step further",
-    responses=change_responses(404, 409, 428),
-)
-def set_status(
-    services: ServicesHere,
-    _user: Writer,
-    compromise_event_id: EventId,
-    step: StatusRequest,
-    response: Response,
-    if_match: IfMatch = None,
-) -> CompromiseEventAnswer:
-    """Change the status. Closing or refuting an event releases its cards; reopening watches them again."""
-    version = expected_version(step.version, if_match)
-    with write(services.engine) as connection:
-        event = store.set_status(connection, compromise_event_id, step.status, version, services.now(), step.reason)
-    return _answer(event, response)
 
 
 @router.get("/{compromise_event_id}/exposed-cards", summary="Its exposed cards", responses=problem_responses(404))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from fraud.api.schemas.base import Answer, Milliseconds, ReasonAnswer
 
-CaseKindName = Literal["EXPOSED", "ANOMALY"]
+CaseKindName = Literal["EXPOSED", "LOOKBACK", "ANOMALY"]
 OriginName = Literal["LIVE", "LOOKBACK", "RESCORE"]
 MatchKindName = Literal["IN_WINDOW", "AFTER_WINDOW", "BEFORE_WINDOW"]
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fraud.api.services import ServicesHere
 from fraud.cards import is_card_ref
 from fraud.console.card_view import card_view
+from fraud.console.exposure_words import seen_by
 from fraud.console.rendering import render, request_format
 from fraud.console.routers.permissions import CaseReader
 from fraud.errors import NotFoundError
@@ -35,7 +36,8 @@ def card_page(
         matches = store.card_matches(connection, card_ref, MATCHES_SHOWN)
         cases = store.past_cases(connection, card_ref)
         detections = [found for case in cases for found in store.case_detections(connection, case.case_id)]
-        events = [get_compromise_event(connection, exposure.compromise_event_id) for exposure in exposures]
+        found = (get_compromise_event(connection, exposure.compromise_event_id) for exposure in exposures)
+        events = [seen_by(principal, event) for event in found]
     if not (exposures or matches or cases):
         message = "nothing is known of this card"
         raise NotFoundError(message)

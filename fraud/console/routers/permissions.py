@@ -12,4 +12,5 @@ from fraud.api.permissions import requires
 CaseReader = Annotated[Principal, Depends(requires("cases:read"))]
 CaseWriter = Annotated[Principal, Depends(requires("cases:write"))]
 ExposureReader = Annotated[Principal, Depends(requires("exposure:read"))]
+ExposureWriter = Annotated[Principal, Depends(requires("exposure:write"))]
 OperationsReader = Annotated[Principal, Depends(requires("operations:read"))]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from fraud.api.services import ServicesHere
 from fraud.cases import CaseStatus
+from fraud.console.exposure_words import seen_by
 from fraud.console.forms import go_to
 from fraud.console.rendering import render
 from fraud.console.routers.permissions import CaseReader, CaseWriter
@@ -95,7 +96,7 @@ def queue(
         next_cursor=page.next_cursor,
         total=page.total,
         tabs=[Tab(name, sum(counts.get(status, 0) for status in statuses)) for name, statuses in TAB_STATUSES.items()],
-        event_names={event.compromise_event_id: event.name for event in events},
+        event_names={event.compromise_event_id: seen_by(principal, event).name for event in events},
         nothing_to_claim=query.claimed_none,
     )
 

@@ -47,15 +47,15 @@ def upgrade() -> None:
         sa.Column("started_at", sa.BigInteger()),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger()),
+        sa.UniqueConstraint(
+            "compromise_event_id", "exposure_version", name="uq_lookback_run_compromise_event_id_exposure_version"
+        ),
         sa.ForeignKeyConstraint(
             ["compromise_event_id"],
             ["compromise_event.compromise_event_id"],
             name="fk_lookback_run_compromise_event_id",
         ),
         sa.PrimaryKeyConstraint("lookback_run_id", name="pk_lookback_run"),
-        sa.UniqueConstraint(
-            "compromise_event_id", "exposure_version", name="uq_lookback_run_compromise_event_id_exposure_version"
-        ),
     )
     op.create_index("ix_lookback_run_status", "lookback_run", ["status", "lookback_run_id"])
     op.create_table(
