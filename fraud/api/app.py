@@ -13,8 +13,21 @@ from fraud.api.authentication import current_user
 from fraud.api.guarding import refuse_card_numbers
 from fraud.api.middleware import BodyLimit, Boundary
 from fraud.api.problems import install_problem_handlers
-from fraud.api.routers import cases, detections, document, event_changes, events, exposure, health, operations, people
+from fraud.api.routers import (
+    cards,
+    cases,
+    detections,
+    document,
+    event_changes,
+    events,
+    exposure,
+    health,
+    imports,
+    operations,
+    people,
+)
 from fraud.api.services import ReadyCheck, Services
+from fraud.api.uploads import LARGER_PATHS
 from fraud.clock import Clock
 from fraud.pan_guard import PanGuard
 from fraud.settings import Settings
@@ -52,9 +65,9 @@ def create_app(
     )
     app.state.services = Services(settings, engine, clock, guard, ready_checks)
     install_problem_handlers(app)
-    app.add_middleware(BodyLimit, larger=[(exposure.IMPORT_PATH, exposure.IMPORT_BYTES)])
+    app.add_middleware(BodyLimit, larger=[(exposure.IMPORT_PATH, exposure.IMPORT_BYTES), *LARGER_PATHS])
     app.add_middleware(Boundary, secure=settings.api.secure_cookies)
     app.include_router(health.router)
-    for module in (cases, detections, events, event_changes, exposure, operations, people, document):
+    for module in (cases, detections, events, event_changes, exposure, imports, cards, operations, people, document):
         app.include_router(module.router, dependencies=[Depends(current_user), Depends(refuse_card_numbers)])
     return app

@@ -93,7 +93,7 @@ def import_references(
         done = load_references(
             engine,
             opened,
-            name=file.name,
+            name=guard.redact(file.name),
             complete=complete,
             loaded_by=actor()[:64],
             now=now,

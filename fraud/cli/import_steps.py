@@ -40,6 +40,7 @@ def bring(
     publish: bool,
     as_json: bool,
 ) -> None:
+    """Stage cards for an event and show what was found; with `publish`, watch them at once."""
     with open_with_clock(settings) as (engine, now):
         sweep_imports(engine, now())
         with write(engine) as connection:
@@ -65,12 +66,14 @@ def bring(
 
 
 def publish_and_show(engine: Engine, import_id: int, now: Callable[[], int], *, as_json: bool) -> None:
+    """Watch the cards of a dry run, and show what became of it."""
     with write(engine) as connection:
         done = publish_import(connection, import_id, actor()[:64], now())
     show(done, as_json=as_json)
 
 
 def show(view: ImportView, *, as_json: bool) -> None:
+    """Show an import's findings."""
     if as_json:
         print_json(asdict(view))
         return

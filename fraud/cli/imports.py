@@ -74,9 +74,11 @@ def check(
     )
     settings = load_settings()
     tokenizer = CardTokenizer.from_settings(settings.cards) if settings.cards.keys else None
+    guard = PanGuard.from_settings(settings.portfolio)
     with file.open("rb") as stream:
-        opened = AlertFile(stream, mapping, tokenizer=tokenizer, guard=PanGuard.from_settings(settings.portfolio))
-    bring(settings, event_id, opened, opened.sha256, file.name, "ALERT_FILE", publish=publish, as_json=as_json)
+        opened = AlertFile(stream, mapping, tokenizer=tokenizer, guard=guard)
+    name = guard.redact(file.name)
+    bring(settings, event_id, opened, opened.sha256, name, "ALERT_FILE", publish=publish, as_json=as_json)
 
 
 @app.command("from-archive", epilog="Example: mimamori imports from-archive shop-2022 --publish")
@@ -137,7 +139,7 @@ def add(
             connection,
             event_id,
             card_ref,
-            reason=reason,
+            reason=guard.redact(reason),
             exposed_by=actor()[:64],
             now=now(),
             pan_last4=last4,

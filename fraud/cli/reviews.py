@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from fraud.cards import is_card_ref
 from fraud.cli.import_steps import open_with_clock
 from fraud.cli.operators import AsJson, Reason, actor, print_json, print_table
 from fraud.errors import InvalidInputError
+from fraud.pan_guard import PanGuard
 from fraud.settings import load_settings
 from fraud.store.database import read, write
 from fraud.store.exposure_reviews import (
@@ -38,8 +40,8 @@ def list_open_reviews(
         return
     print_table(
         "Reviews",
-        ("review", "compromise event", "due at"),
-        [(item.review_id, item.compromise_event_id, item.due_at) for item in found],
+        ("review", "compromise event", "due on (UTC)"),
+        [(item.review_id, item.compromise_event_id, _day(item.due_at)) for item in found],
     )
 
 
@@ -76,7 +78,9 @@ def decide(
     if not all(map(is_card_ref, named)):
         message = "every line is one card reference"
         raise InvalidInputError(message, field="--except")
-    with open_with_clock(load_settings()) as (engine, now), write(engine) as connection:
+    settings = load_settings()
+    reason = PanGuard.from_settings(settings.portfolio).redact(reason)
+    with open_with_clock(settings) as (engine, now), write(engine) as connection:
         decide_review(
             connection,
             review_id,
@@ -88,3 +92,7 @@ def decide(
             days=days,
         )
     typer.echo(f"review {review_id}: {decision.value}, {len(named)} exceptions")
+
+
+def _day(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).date().isoformat()

@@ -22,7 +22,15 @@ from fraud.store.exposure import NewCompromiseEvent, create_compromise_event
 PANS = ("4111111111111111", "5555555555554444", "378282246310005", "3530111333300000")
 # All ways to write one are tried on the guard's own tests; here it matters that no place is left out.
 SPELLINGS = (PANS[0], PANS[3], "4111 1111 1111 1111")
-PATH_VALUES = {"case_id": "1", "compromise_event_id": "shop", "detection_id": "1"}
+PATH_VALUES = {
+    "case_id": "1",
+    "compromise_event_id": "shop",
+    "detection_id": "1",
+    "import_id": "1",
+    "card_ref": "x:1",
+    "review_id": "1",
+    "fact_id": "1",
+}
 
 
 def traces(pan: str) -> list[bytes]:
@@ -134,7 +142,8 @@ def test_a_card_number_is_refused_everywhere_and_shows_up_nowhere(
     left: list[bytes] = []
     sent = 0
     for operation in operations:
-        client = event_manager if "compromise-events" in operation["path"] else reviewer
+        of_exposure = ("compromise-events", "card-references", "exposure-reviews", "imports")
+        client = event_manager if any(part in operation["path"] for part in of_exposure) else reviewer
         needs_login = not operation["path"].startswith("/healthz/")
         for where, request in requests_with(operation, text):
             answer = client.request(**request)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -28,6 +29,19 @@ ENDPOINTS: dict[tuple[str, str], Permission] = {
     ("POST", f"{EVENTS}/1/status"): "exposure:write",
     ("GET", f"{EVENTS}/1/exposed-cards"): "exposure:read",
     ("POST", f"{EVENTS}/1/exposed-cards"): "exposure:write",
+    ("POST", f"{EVENTS}/1/exposed-cards/by-hand"): "exposure:write",
+    ("POST", f"{EVENTS}/1/imports"): "exposure:write",
+    ("GET", "/api/v1/imports"): "exposure:read",
+    ("GET", "/api/v1/imports/1"): "exposure:read",
+    ("GET", "/api/v1/imports/1/rows"): "exposure:read",
+    ("GET", "/api/v1/imports/1/rows.csv"): "exposure:read",
+    ("POST", "/api/v1/imports/1/publish"): "exposure:write",
+    ("POST", "/api/v1/imports/1/discard"): "exposure:write",
+    ("GET", "/api/v1/cards/1"): "exposure:read",
+    ("POST", "/api/v1/card-references"): "exposure:write",
+    ("GET", "/api/v1/exposure-reviews"): "exposure:read",
+    ("GET", "/api/v1/exposure-reviews/1/exceptions"): "exposure:read",
+    ("POST", "/api/v1/exposure-reviews/1/decision"): "exposure:write",
     ("GET", "/api/v1/dead-letters"): "operations:read",
     ("GET", "/api/v1/positions"): "operations:read",
     ("GET", "/api/v1/report/summary"): "reports:read",
@@ -60,7 +74,7 @@ def test_every_endpoint_is_in_the_matrix(reviewer: Any) -> None:
     documented = {
         (
             method.upper(),
-            path.replace("{case_id}", "1").replace("{compromise_event_id}", "1").replace("{detection_id}", "1"),
+            re.sub(r"\{[a-z_]+\}", "1", path),
         )
         for path, operations in document["paths"].items()
         for method in operations

@@ -39,7 +39,7 @@ def claimed(reviewer: Any, case_id: int) -> Any:
 
 def test_a_case_says_what_leaked_why_and_what_speaks_against_it(reviewer: Any, case_id: int) -> None:
     page = words_of(reviewer.open(f"/cases/{case_id}"))
-    assert "Exposed in Hanamori Cosme Online" in page
+    assert "Exposed in Amber Heron" in page
     assert "At risk from 19 July 2022 to 26 July 2022: card number, expiry and security code." in page
     assert "41 days since the window closed. Under investigation." in page
     assert "A larger amount follows small attempts (2 in 24 hours): 14.6 times the usual." in page
@@ -78,8 +78,8 @@ def test_a_card_in_no_event_has_no_banner_and_no_shading(reviewer: Any, seeded: 
 
 def test_a_case_in_two_events_shows_both(reviewer: Any, seeded: Seeded) -> None:
     page = words_of(reviewer.open(f"/cases/{seeded.cases[card_ref(52)]}"))
-    assert "Exposed in Hanamori Cosme Online" in page
-    assert "Exposed in Kitano Ryokan bookings" in page
+    assert "Exposed in Amber Heron" in page
+    assert "Exposed in Cedar Plover" in page
     assert "Suspected: the list and the window may still change." in page
 
 

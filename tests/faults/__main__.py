@@ -10,8 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-_TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(_TESTS / name) for name in ("services", "streams", "reference", "faults")]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "services"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "streams"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reference"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "faults"))
 
 from fault_schedule import Outcome, execute
 from fault_services import services

@@ -1,4 +1,4 @@
-"""What was written when: a trigger on the positions keeps every step, so that oracles can judge the way and not only its end."""
+"""A trigger on the positions keeps every step of theirs, so that oracles can judge the way and not only its end."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ CREATE TABLE fault_history (
   partition int, before_offset bigint, next_offset bigint, before_epoch bigint, owner_epoch bigint);
 CREATE FUNCTION fault_history() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO fault_history (group_id, topic_id, partition, before_offset, next_offset, before_epoch, owner_epoch)
-  VALUES (NEW.group_id, NEW.topic_id, NEW.partition, OLD.next_offset, NEW.next_offset, OLD.owner_epoch, NEW.owner_epoch);
+  VALUES (NEW.group_id, NEW.topic_id, NEW.partition, OLD.next_offset, NEW.next_offset, OLD.owner_epoch,
+    NEW.owner_epoch);
   RETURN NULL; END $$;
 CREATE TRIGGER fault_history AFTER UPDATE ON position FOR EACH ROW EXECUTE FUNCTION fault_history();
 """
 
 _SQLITE = (
-    "CREATE TABLE fault_history (step integer PRIMARY KEY, transaction_id integer, group_id text, topic_id text, "
-    "partition integer, before_offset integer, next_offset integer, before_epoch integer, owner_epoch integer)",
-    "CREATE TRIGGER fault_history AFTER UPDATE ON position FOR EACH ROW BEGIN "
-    "INSERT INTO fault_history (group_id, topic_id, partition, before_offset, next_offset, before_epoch, owner_epoch) "
-    "VALUES (NEW.group_id, NEW.topic_id, NEW.partition, OLD.next_offset, NEW.next_offset, OLD.owner_epoch, "
-    "NEW.owner_epoch); END",
+    """
+CREATE TABLE fault_history (
+  step integer PRIMARY KEY, transaction_id integer, group_id text, topic_id text, partition integer,
+  before_offset integer, next_offset integer, before_epoch integer, owner_epoch integer)
+""",
+    """
+CREATE TRIGGER fault_history AFTER UPDATE ON position FOR EACH ROW BEGIN
+  INSERT INTO fault_history (group_id, topic_id, partition, before_offset, next_offset, before_epoch, owner_epoch)
+  VALUES (NEW.group_id, NEW.topic_id, NEW.partition, OLD.next_offset, NEW.next_offset, OLD.owner_epoch,
+    NEW.owner_epoch);
+END
+""",
 )
 
 

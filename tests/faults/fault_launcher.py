@@ -199,7 +199,7 @@ def _become(asked: dict[str, Any]) -> None:
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
-            threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what the interpreter does at its end
+            threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does at its end
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -94,7 +94,9 @@ class Outcome:
 class Run:
     """One schedule at work: what its function may use."""
 
-    def __init__(self, schedule: Schedule, services: Services, stack: str, seed: int, folder: Path) -> None:
+    def __init__(
+        self, schedule: Schedule, services: Services, stack: str, seed: int, folder: Path, share_of_events: float = 1.0
+    ) -> None:
         self.schedule = schedule
         self.services = services
         self.rng = random.Random(f"{seed}:{schedule.row}:{schedule.name}:{stack}")  # noqa: S311 - reproducible on purpose
@@ -111,8 +113,9 @@ class Run:
             **schedule.stream,
         )
         simulation = services.simulation
-        first = simulation.live_from + self.rng.randrange(max(1, len(simulation.live) - schedule.events))
-        columns = simulation.between(first, min(len(simulation), first + schedule.events))
+        events = round(schedule.events * share_of_events)
+        first = simulation.live_from + self.rng.randrange(max(1, len(simulation.live) - events))
+        columns = simulation.between(first, min(len(simulation), first + events))
         self.traffic: list[Record] = make_traffic(columns, self.rng, schedule.mix, schedule.partitions)
         self._sent = 0
         self.subject.expose(simulation)
@@ -157,12 +160,14 @@ class Run:
             self.facts["longest_stop_seconds"] = round(max(took, self.facts.get("longest_stop_seconds", 0.0)), 1)
 
 
-def execute(schedule: Schedule, services: Services, stack: str, seed: int, folder: Path) -> Outcome:
+def execute(
+    schedule: Schedule, services: Services, stack: str, seed: int, folder: Path, *, share_of_events: float = 1.0
+) -> Outcome:
     """Run a schedule and judge it. What a failed one leaves behind stays in `folder`."""
     started = time.monotonic()
     outcome = Outcome(schedule.row, schedule.name, stack, seed, control=schedule.is_control)
     shutil.rmtree(folder, ignore_errors=True)
-    run = Run(schedule, services, stack, seed, folder)
+    run = Run(schedule, services, stack, seed, folder, share_of_events)
     try:
         _strike(run)
         said = _judge(run, outcome)

@@ -1,4 +1,4 @@
-"""What a schedule is run against: a topic, a database and worker processes, with everything that happens written down."""
+"""What a schedule is run against: a topic, a database and worker processes; what happens to them is written down."""
 
 from __future__ import annotations
 
@@ -141,13 +141,12 @@ class Subject(Deployment):
 
     def send(self, records: Sequence[Record]) -> None:
         """Publish records in their order and remember what the broker said of each."""
-        waiting = []
         with self._sending, contextlib.closing(make_producer(self.settings.kafka)) as producer:
             topic = self.settings.kafka.transactions_topic
-            for record in records:
-                waiting.append(
-                    (record, producer.send(topic, key=record.key, value=record.value, partition=record.partition))
-                )
+            waiting = [
+                (record, producer.send(topic, key=record.key, value=record.value, partition=record.partition))
+                for record in records
+            ]
             for record, acknowledgement in waiting:
                 try:
                     where = acknowledgement.get(timeout=PATIENCE)
@@ -256,7 +255,7 @@ class Subject(Deployment):
 
     def wait_for_strike(self, member: Member, seconds: float = PATIENCE) -> None:
         """Wait until a crash point has struck, and (where it kills) until the process is gone."""
-        self.wait(lambda: member.mark.exists(), f"{member.name} passes its crash point", seconds)
+        self.wait(member.mark.exists, f"{member.name} passes its crash point", seconds)
         self.note(f"struck: {member.mark.read_text(encoding='utf-8').strip()}")
         if member.expected_end:
             code = member.process.wait(10)

@@ -1,4 +1,4 @@
-"""Seeded traffic: a window of the simulation with poison, duplicates, reused ids, late records and card numbers in it."""
+"""Seeded traffic: some of the simulation, with poison, duplicates, reused ids, late records and card numbers in it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ POISON: Final[dict[str, _Poison]] = {
     "an amount in units": lambda fields, key, _value: (key, _changed(fields, amount_minor="10.75")),
     "all fields of the wrong type": lambda fields, key, _value: (
         key,
-        _changed({**dict.fromkeys(fields, {"a": []}), **_required(fields)}),
+        _changed({name: {"a": []} for name in fields} | _required(fields)),
     ),
     "hostile text": lambda fields, key, _value: (key, _changed(fields, merchant_name="\x00\ud800'; DROP TABLE--\r\n")),
 }

@@ -67,7 +67,7 @@ def no_compare_and_set(run: Run) -> None:
     zombie = subject.start("zombie", point="before the transaction", how="stop", armed=True, bug="no compare-and-set")
     subject.wait_for_share(0.2)
     subject.arm()
-    subject.wait(lambda: zombie.mark.exists(), "the zombie sleeps")
+    subject.wait(zombie.mark.exists, "the zombie sleeps")
     successor = subject.start("successor", bug="no compare-and-set")
     subject.wait_until_idle()
     steps = subject.steps_taken()

@@ -54,7 +54,7 @@ def broker_dies_during_commit(run: Run) -> None:
     subject.wait_for_share(0.2)
     subject.arm()
     run.publish(0.6)
-    subject.wait(lambda: member.mark.exists(), "the worker is about to commit its offsets")
+    subject.wait(member.mark.exists, "the worker is about to commit its offsets")
     kafka.kill()
     subject.go_on(member)
     subject.idle(2.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fault_schedule import BOTH, KAFKA, TANSU, Run, Schedule
+from fault_schedule import BOTH, KAFKA, Run, Schedule
 from sqlalchemy import func, select
 
 from fraud.store.database import read
@@ -113,11 +113,11 @@ SCHEDULES = [
             f"kill -9: {place}",
             partial(at_work, place=place),
             stacks=BOTH if place in ("after COMMIT", "before COMMIT", "after a checkpoint is registered") else (KAFKA,),
-            smoke={"after COMMIT": (KAFKA, TANSU), "position moved, effects not written": (KAFKA,)}.get(place, ()),
+            smoke=BOTH if place == "after COMMIT" else (),
         )
         for place in AT_WORK
     ),
     *(Schedule(1, f"kill -9: {place}", partial(at_the_start, place=place)) for place in AT_THE_START),
-    Schedule(1, "kill -9 at random times", random_times, stacks=BOTH, events=4_000, smoke=(TANSU,)),
+    Schedule(1, "kill -9 at random times", random_times, stacks=BOTH, events=4_000),
     Schedule(2, "kill -9 in the middle of an alert file (look-back: not built)", alert_file, stacks=BOTH),
 ]

@@ -60,7 +60,7 @@ def away_in_a_transaction(run: Run) -> None:
     member = subject.start(point="before COMMIT", passing=run.rng.randint(1, 3), how="stop", armed=True)
     subject.wait_for_share(0.2)
     subject.arm()
-    subject.wait(lambda: member.mark.exists(), "it is about to commit")
+    subject.wait(member.mark.exists, "it is about to commit")
     database.kill()
     subject.go_on(member)
     subject.idle(2.0)
@@ -189,7 +189,7 @@ def deadlock(run: Run) -> None:
     subject.wait_for_share(0.2)
     subject.arm()
     run.publish(0.8)
-    subject.wait(lambda: member.mark.exists(), "it has moved its positions")
+    subject.wait(member.mark.exists, "it has moved its positions")
     failed = threading.Event()
 
     def want_positions(other: psycopg.Connection[Any]) -> None:
@@ -246,7 +246,7 @@ def sessions_killed(run: Run) -> None:
     subject.wait_for_share(0.2)
     subject.arm()
     run.publish(0.8)
-    subject.wait(lambda: member.mark.exists(), "it is in its transaction")
+    subject.wait(member.mark.exists, "it is in its transaction")
     subject.engine.dispose()
     with session(run, "postgres") as other:
         other.execute(kill, [name])

@@ -203,7 +203,7 @@ def other_builds(run: Run) -> None:
 
 SCHEDULES = [
     Schedule(16, "poison of every kind", every_poison, stacks=BOTH, smoke=(TANSU,)),
-    Schedule(17, "nothing but poison", flood, mix=CLEAN, events=1_500, smoke=(KAFKA,)),
+    Schedule(17, "nothing but poison", flood, mix=CLEAN, events=1_500),
     Schedule(18, "dead letters cannot be stored: disk full", partial(letters_refused, how="full"), smoke=(KAFKA,)),
     Schedule(18, "dead letters cannot be stored: refused", partial(letters_refused, how="refused")),
     Schedule(19, "dead letters replayed twice between live records", replayed_twice),

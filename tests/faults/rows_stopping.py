@@ -28,7 +28,7 @@ AT_THE_START = (
 
 def _stop_at_its_point(run: Run, member: Member, signals: int = 1) -> None:
     subject = run.subject
-    subject.wait(lambda: member.mark.exists(), f"{member.name} is where the signal shall reach it")
+    subject.wait(member.mark.exists, f"{member.name} is where the signal shall reach it")
     member.process.send_signal(signal.SIGTERM)
     subject.go_on(member)
     took = subject.stop(member, signals=signals)

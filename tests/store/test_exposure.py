@@ -68,7 +68,7 @@ def test_event_comes_back_as_it_was_recorded(engine: Engine) -> None:
         CompromisedEntity("Web shop", EntityRole.MERCHANT, "0123", "M-1"),
         CompromisedEntity("Scripts Ltd", EntityRole.SUPPLIER),
     )
-    given = new_event(entities=entities, external_id="CAMS-7", vector="tampered script", suspected_at=NOW - 5)
+    given = new_event(entities=entities, vector="tampered script", suspected_at=NOW - 5, code_name="Oak Owl")
     with write(engine) as connection:
         made = create_compromise_event(connection, given, NOW)
     with read(engine) as connection:
@@ -76,8 +76,9 @@ def test_event_comes_back_as_it_was_recorded(engine: Engine) -> None:
     assert (made.status, made.version, made.tier) == ("SUSPECTED", 1, 3)
     assert (made.starts_on, made.ends_on, made.zone) == ("2022-07-19", "2022-07-26", "Asia/Tokyo")
     assert (made.window_start_at, made.window_end_at) == WINDOW
-    assert (made.data_elements, made.entities, made.facts) == (["pan", "expiry", "cvv2"], entities, [])
-    assert (made.external_id, made.vector, made.suspected_at) == ("CAMS-7", "tampered script", NOW - 5)
+    assert (made.data_elements, made.entities, made.facts) == (["pan", "expiry", "cvv2"], entities, ())
+    assert (made.code_name, made.vector, made.suspected_at) == ("Oak Owl", "tampered script", NOW - 5)
+    assert (made.disclosure, made.precision, made.alerts) == ("RESTRICTED", "DAY", ())
 
 
 def test_events_are_listed_latest_window_first_with_their_own_entities(engine: Engine) -> None:
@@ -136,9 +137,9 @@ def test_facts_are_added(engine: Engine) -> None:
     with write(engine) as connection:
         add_fact(connection, EVENT, "REGULATOR_TOLD", date(2022, 8, 1), "by the shop", NOW)
         event = add_fact(connection, EVENT, "POLICE_TOLD", date(2022, 12, 9), None, NOW + 1)
-    assert event.facts == [
-        {"kind": "REGULATOR_TOLD", "on": "2022-08-01", "note": "by the shop"},
-        {"kind": "POLICE_TOLD", "on": "2022-12-09", "note": None},
+    assert [(fact.kind, fact.on, fact.note) for fact in event.facts] == [
+        ("REGULATOR_TOLD", "2022-08-01", "by the shop"),
+        ("POLICE_TOLD", "2022-12-09", None),
     ]
     assert (event.version, event.updated_at) == (3, NOW + 1)
 
@@ -228,7 +229,7 @@ def test_closed_event_takes_no_cards_until_it_is_reopened_for_a_reason(engine: E
     with pytest.raises(InvalidInputError):
         step(engine, CompromiseStatus.CONFIRMED)
     event = step(engine, CompromiseStatus.CONFIRMED, reason="a longer window")
-    assert event.facts[-1] == {"kind": "CONFIRMED", "on": "2023-01-29", "note": "a longer window"}
+    assert event.is_open
     assert [(item.card_ref, item.released) for item in changes(engine, 2)] == [(card_ref(1), False)]
     assert take(engine, alert_file([2], sha256="e" * 64)).accepted == 1
 
