@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: help setup demo test bench lint lock format clean
+.PHONY: help setup demo test faults bench lint lock format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ lint: $(STAMP) ## Formatting, lint, strict types, import layers, dependencies
 
 test: lint ## All checks and tests (REQUIRE_SERVICES=1: what is missing fails)
 	$(BIN)/pytest -n 2 --dist loadfile --reruns 2
+
+faults: $(STAMP) ## The fault matrix on Apache Kafka and PostgreSQL, half an hour (FAULTS='--rows 4,13 --seed 7')
+	$(BIN)/python -m tests.faults $(FAULTS)
 
 bench: $(STAMP) ## Throughput, latency and restart beside Apache Kafka and PostgreSQL (BENCH=--small: only to try)
 	$(BIN)/python tests/services/bench.py $(BENCH)

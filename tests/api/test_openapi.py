@@ -103,12 +103,8 @@ def test_examples_are_accepted(
     schemas = document["components"]["schemas"]
     created = event_manager.post("/api/v1/compromise-events", json=schemas["CompromiseEventRequest"]["examples"][0])
     assert created.status_code == 201, created.text
-    values = {
-        "case_id": 1,
-        "import_id": 1,
-        "review_id": 1,
-        "compromise_event_id": created.json()["compromise_event_id"],
-    }
+    values = dict.fromkeys(("case_id", "import_id", "review_id", "fact_id"), 1)
+    values["compromise_event_id"] = created.json()["compromise_event_id"]
     tried = 0
     for method, path, operation in operations(document):
         content = operation.get("requestBody", {}).get("content", {})

@@ -20,6 +20,8 @@ from fault_services import services
 from fault_table import HEADER, line, plan, sentence, summary, table
 from service_process import ServiceError
 
+_HERE = Path(".mimamori")  # not in the repository; `make clean` removes it
+
 
 def main() -> int:
     """Run the schedules that are asked for; 0 when all of them passed and every control was red."""
@@ -28,8 +30,8 @@ def main() -> int:
     parser.add_argument("--name", default="", help="only schedules with this in their name")
     parser.add_argument("--stack", default="", help="only `kafka` or `tansu`")
     parser.add_argument("--seed", type=int, default=1, help="of everything random in the run")
-    parser.add_argument("--json", type=Path, help="write the outcomes here")
-    parser.add_argument("--keep", type=Path, help="folder for what failed schedules leave behind")
+    parser.add_argument("--json", type=Path, default=_HERE / "faults.json", help="where the outcomes are written")
+    parser.add_argument("--keep", type=Path, default=_HERE / "faults", help="for what failed schedules leave behind")
     parser.add_argument("--list", action="store_true", help="list the schedules and end")
     parser.add_argument("--smoke", action="store_true", help="only the few that every test run includes")
     parser.add_argument("--history", action="store_true", help="print what happened in each schedule")
@@ -42,7 +44,7 @@ def main() -> int:
         return 0
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mimamori-faults-"))
-    kept = (asked.keep or folder / "failed").resolve()
+    kept = asked.keep.resolve()
     outcomes: list[Outcome] = []
     print(f"seed {asked.seed}, {len(planned)} schedules\n{HEADER}")  # noqa: T201
     try:
@@ -51,6 +53,7 @@ def main() -> int:
                 name = f"{number:03d}-row-{item.schedule.row}-{item.stack}"
                 outcome = execute(item.schedule, running, item.stack, asked.seed, folder / name)
                 if outcome.folder is not None:
+                    shutil.rmtree(kept / name, ignore_errors=True)
                     kept.mkdir(parents=True, exist_ok=True)
                     outcome.folder = shutil.move(outcome.folder, kept / name)
                 outcomes.append(outcome)
@@ -59,14 +62,14 @@ def main() -> int:
         print(error)  # noqa: T201
         return 2
     finally:
-        if not any(outcome.folder for outcome in outcomes):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     numbers = summary(outcomes, time.monotonic() - started)
-    print("\n" + "\n".join(table(outcomes)) + "\n\n" + sentence(numbers))  # noqa: T201
-    if asked.json is not None:
-        found = {"seed": asked.seed, "summary": numbers, "schedules": [outcome.as_json() for outcome in outcomes]}
-        asked.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return 0 if numbers["passed"] == len(outcomes) - numbers["controls"] and all(o.passed for o in outcomes) else 1
+    print("\n" + "\n".join(table(outcomes)))  # noqa: T201
+    found = {"seed": asked.seed, "summary": numbers, "schedules": [outcome.as_json() for outcome in outcomes]}
+    asked.json.parent.mkdir(parents=True, exist_ok=True)
+    asked.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(f"\nwritten to {asked.json}\n{sentence(numbers)}")  # noqa: T201
+    return 0 if outcomes and all(outcome.passed for outcome in outcomes) else 1
 
 
 def _tell(outcome: Outcome, *, history: bool) -> None:

@@ -38,6 +38,7 @@ from sqlalchemy import inspect, text
 from streams.reconciliation import reconcile
 
 _SHOWN = 15
+_COUNTERS = ("processed", "duplicates", "quarantined", "dead_lettered")
 
 
 @dataclass
@@ -74,10 +75,7 @@ class Evidence:
 
     def lost_and_duplicated(self) -> tuple[int, int]:
         """Records, rows and effects that are missing; and those that are there twice or should not be there."""
-        lost = duplicated = 0
-        for account in reconcile(self.run.engine, self.run.settings.kafka):
-            lost += max(0, account.gap) + account.waiting
-            duplicated += max(0, -account.gap)
+        lost, duplicated = self._records()
         if self.wanted is not None:
             found = stored(self.run)
             for table in ("detections", "matches", "dead_letters"):
@@ -93,6 +91,19 @@ class Evidence:
                 upto = archived_upto(self.run)
                 lost += sum(place[1] < upto.get(place[0], 0) for place in self.wanted.archive.keys() - places)
         return lost, duplicated
+
+    def _records(self) -> tuple[int, int]:
+        """Records in the log that no counter has, and counts that no record has."""
+        if self.resets:  # then only the product's own account knows where counting begins
+            accounts = reconcile(self.run.engine, self.run.settings.kafka)
+            gaps = [item.gap + item.waiting for item in accounts]
+        else:
+            at = self.run.positions()
+            gaps = [
+                len(records) - sum(getattr(at[number], name) for name in _COUNTERS) if number in at else len(records)
+                for number, records in self.log.items()
+            ]
+        return sum(max(0, gap) for gap in gaps), sum(max(0, -gap) for gap in gaps)
 
 
 def collect(subject: Subject, *, compare: bool, leave_out: tuple[str, ...], resets: bool) -> Evidence:

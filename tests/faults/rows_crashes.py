@@ -66,12 +66,11 @@ def at_the_start(run: Run, place: str) -> None:
 def random_times(run: Run) -> None:
     """Killed again and again, at times that the seed draws, each after progress."""
     subject = run.subject
-    run.publish(0.4)
     for number in range(4):
+        run.publish(0.4 + 0.15 * number)
         before = subject.accounted()
         member = subject.start()
-        subject.wait_for(before + run.total // 12)
-        run.publish(0.4 + 0.12 * (number + 1))
+        subject.wait_for(before + (subject.published - before) // 5)
         subject.idle(run.rng.uniform(0.0, 0.6))
         subject.kill(member)
 

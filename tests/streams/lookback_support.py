@@ -86,12 +86,15 @@ class HandStream:
             cards=CardSettings(keys={1: CARD_KEY}),  # type: ignore[dict-item]
             kafka=KafkaSettings(group_id="group"),
         )
-        self.pipeline = Pipeline(self.settings, make_decoder(self.settings, PanGuard.from_settings(self.settings.portfolio)))
+        self.pipeline = Pipeline(
+            self.settings, make_decoder(self.settings, PanGuard.from_settings(self.settings.portfolio))
+        )
         self.table = ArchiveTable(folder / "archive")
         self.archive = ArchiveWriter(self.table)
         self.references = self._new_references()
         self.partitions: dict[int, Partition] = {}
         self.sent: list[Transaction] = []
+        self.earliest: dict[str, int] = {}  # the earliest start that an event's window has ever had
 
     def _new_references(self) -> References:
         return References(self.engine, self.policy, None, lambda _digest: None)  # type: ignore[arg-type,return-value]
@@ -158,8 +161,11 @@ class HandStream:
         """Record a compromise event with its window, in days of July 2022, and expose cards."""
         window = ExposureWindow(date(2022, 7, days[0]), date(2022, 7, days[1]), "Asia/Tokyo")
         elements = DataElements(expiry=True, cvv2=True)
+        self.earliest[event] = window.start_at
         with write(self.engine) as connection:
-            create_compromise_event(connection, NewCompromiseEvent(event, event, "MERCHANT_NOTICE", window, elements), NOW)
+            create_compromise_event(
+                connection, NewCompromiseEvent(event, event, "MERCHANT_NOTICE", window, elements), NOW
+            )
         self.expose(event, cards)
 
     def expose(self, event: str, cards: Iterable[int]) -> None:
@@ -185,6 +191,7 @@ class HandStream:
     def amend(self, event: str, days: tuple[int, int]) -> None:
         """Give an event another window."""
         window = ExposureWindow(date(2022, 7, days[0]), date(2022, 7, days[1]), "Asia/Tokyo")
+        self.earliest[event] = min(self.earliest[event], window.start_at)
         with write(self.engine) as connection:
             before = get_compromise_event(connection, event)
             if (before.starts_on, before.ends_on) != (window.starts_on.isoformat(), window.ends_on.isoformat()):
@@ -192,9 +199,7 @@ class HandStream:
 
     def lookbacks(self, reached: Callable[[str], None] = lambda _: None) -> Lookbacks:
         """A process that takes look-backs on."""
-        return Lookbacks(
-            self.engine, self.settings, self.table, lambda: self.policy, FixedClock(), reached=reached
-        )
+        return Lookbacks(self.engine, self.settings, self.table, lambda: self.policy, FixedClock(), reached=reached)
 
     def finish(self) -> None:
         """Everything comes to rest: workers know all exposures, everything is archived, all look-backs are done."""
@@ -215,17 +220,22 @@ class HandStream:
     def joined(self) -> set[tuple[str, str, str]]:
         """The same by brute force: all transactions with all exposures."""
         with read(self.engine) as connection:
-            exposures = connection.execute(select(exposed_card.c.compromise_event_id, exposed_card.c.card_ref)).all()
-            events = {event: get_compromise_event(connection, event) for event, _ in exposures}
-        by_card: dict[str, list[str]] = {}
-        for event, ref in exposures:
-            by_card.setdefault(ref, []).append(event)
+            events = {event: get_compromise_event(connection, event) for event in self.earliest}
         return {
             (item.event_id, event, "IN_WINDOW" if item.occurred_at < events[event].window_end_at else "AFTER_WINDOW")
-            for item in self.sent
-            for event in by_card.get(card_ref(item.card), [])
+            for item, event in self._exposed()
             if item.occurred_at >= events[event].window_start_at
         }
+
+    def ever_in_window(self) -> set[str]:
+        """Transactions on exposed cards from the earliest start on that their event's window has ever had."""
+        return {item.event_id for item, event in self._exposed() if item.occurred_at >= self.earliest[event]}
+
+    def _exposed(self) -> list[tuple[Transaction, str]]:
+        with read(self.engine) as connection:
+            columns = select(exposed_card.c.card_ref, exposed_card.c.compromise_event_id)
+            exposures = [(ref, event) for ref, event in connection.execute(columns)]
+        return [(item, event) for item in self.sent for ref, event in exposures if ref == card_ref(item.card)]
 
     def detected(self) -> list[str]:
         """The event of every detection, once for each."""
