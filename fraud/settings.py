@@ -76,6 +76,9 @@ class KafkaSettings(Section):
     group_id: str = "mimamori"
     transactions_topic: str = "card.transactions"
     detections_topic: str = "card.detections"
+    watchlist_topic: str = Field(
+        default="card.watchlist", description="What to do with exposed cards. The topic must be compacted."
+    )
     card_references_topic: str = Field(
         default="card.references",
         description="Changes of card reference data; a topic that is not there is waited for.",

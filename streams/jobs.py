@@ -40,6 +40,9 @@ class JobKind(StrEnum):
     """What jobs there are."""
 
     RELAY = "RELAY"
+    CARD_REFERENCES = "CARD_REFERENCES"
+    LOOKBACK = "LOOKBACK"
+    WATCHLIST = "WATCHLIST"
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,13 +129,17 @@ def create_topics(settings: KafkaSettings, topics: dict[str, int] | None = None)
     wanted = topics or {
         settings.transactions_topic: settings.partitions,
         settings.detections_topic: settings.partitions,
+        settings.watchlist_topic: settings.partitions,
     }
+    # Of the watch list the broker keeps the last message of each card, for ever.
+    configs = {settings.watchlist_topic: {"cleanup.policy": "compact"}}
     admin = make_admin(settings)
     created = {}
     try:
         for topic, partitions in wanted.items():
             try:
-                admin.create_topics([NewTopic(topic, partitions, settings.replication_factor)])
+                made = NewTopic(topic, partitions, settings.replication_factor, topic_configs=configs.get(topic))
+                admin.create_topics([made])
                 created[topic] = True
             except TopicAlreadyExistsError:
                 created[topic] = False

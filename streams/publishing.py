@@ -22,8 +22,8 @@ def publish(
 ) -> int:
     """Publish n transactions in their order and wait until the broker has acknowledged each; the number published.
 
-    With `logged_when_they_occurred` the records carry the time of their events, as if the log had been written then: for
-    stories of the past on a broker that deletes nothing by age.
+    With `logged_when_they_occurred` the records carry the time of their events, as if the log had been written then:
+    for stories of the past on a broker that deletes nothing by age.
 
     Raises the client's error if any record was not acknowledged: a record is never silently left out.
     """

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fraud.card_references import CardStatus
 from fraud.cases import FraudType, Outcome
+from fraud.watchlist import Stance
 
 Schema = Mapping[str, Any]
 
@@ -122,37 +124,47 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "card.references",
-        "Contract draft. In: how card references follow each other. Key: card_ref.",
+        "In: what became of cards, one change a message, in any order. Key: card_ref.",
         (
             TopicField("change_id", IDENTIFIER, "unique", True),
-            TopicField("change", one_of("reissue", "renewal", "closure", "alias"), "what happened", True),
+            TopicField("change", one_of("reissue", "renewal", "closure", "alias", "update"), "what happened", True),
             TopicField("card_ref", CARD_REF, "the card as it was known before", True),
-            TopicField("new_card_ref", CARD_REF, "the card as it is known from now on; none for a closure"),
-            TopicField("effective_at", MILLISECONDS, "epoch milliseconds UTC", True),
+            TopicField(
+                "new_card_ref", CARD_REF, "the card as it is known from now on; none for a closure or an update"
+            ),
+            TopicField("effective_at", MILLISECONDS, "epoch milliseconds UTC; what is older changes nothing", True),
+            TopicField("status", one_of(*CardStatus), "of the card, or of the new one"),
+            TopicField("expiry", {"type": "string", "pattern": "^20[0-9]{2}-(?:0[1-9]|1[0-2])$"}, "month, YYYY-MM"),
+            TopicField("product", IDENTIFIER, "what kind of card it is, in the issuer's words"),
             TopicField("updater_suppressed", {"type": "boolean"}, "account updaters do not hand out the new number"),
         ),
     ),
     Topic(
         "card.watchlist",
-        "Contract draft. Out, compacted: what to do at authorization with a watched card. Key: card_ref. "
-        "No value releases the card.",
+        "Out, compacted: what is asked for while a card is exposed. Key: card_ref. The last message of a card counts; "
+        "one without a value releases the card.",
         (
             TopicField("card_ref", CARD_REF, "the card", True),
-            TopicField("tier", TIER, "exposure tier", True),
+            TopicField("tier", {**TIER, "minimum": 1}, "worst exposure tier of the card's compromise events", True),
             TopicField(
                 "stance",
-                {
-                    "type": "array",
-                    "items": one_of(
-                        "step_up_ecommerce", "decline_ecommerce_without_three_ds", "block_token_provisioning"
-                    ),
-                },
-                "what the authorization host and the 3-D Secure server are asked to do",
+                {"type": "array", "items": one_of(*Stance), "uniqueItems": True},
+                "what the authorization host and the 3-D Secure server are asked to do; none is to watch",
                 True,
             ),
             TopicField("compromise_event_ids", IDENTIFIERS, "compromise events of the card", True),
-            TopicField("version", {"type": "integer", "minimum": 1}, "rises with every change of this card", True),
-            TopicField("expires_at", MILLISECONDS, "the entry ends by itself; epoch milliseconds UTC"),
+            TopicField(
+                "events",
+                {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}},
+                "what these are called, in the same order: by code names until they are published",
+                True,
+            ),
+            TopicField("version", {"type": "integer", "minimum": 1}, "of a card it never falls", True),
+            TopicField(
+                "expiry",
+                {"type": ["string", "null"], "pattern": "^20[0-9]{2}-(?:0[1-9]|1[0-2])$"},
+                "month in which the card expires, YYYY-MM, as the alert gave it; the entry does not end by itself",
+            ),
         ),
         tombstone=True,
     ),

@@ -41,6 +41,8 @@ COMMANDS: Final = (
     LazyCommand("topics", "fraud.cli.stream:topics_app", "Topics."),
     LazyCommand("imports", "fraud.cli.imports:app", "Imports of exposed cards, and reviews of what is watched."),
     LazyCommand("exposure", "fraud.cli.exposure:app", "Compromise events and exposed cards."),
+    LazyCommand("lookback", "fraud.cli.lookback:app", "Look-back: what was spent on cards before they were known."),
+    LazyCommand("watchlist", "fraud.cli.watchlist:app", "The watch list: what others are asked to do with cards."),
     LazyCommand("models", "fraud.cli.training:models_app", "The model registry."),
     LazyCommand("users", "fraud.cli.people:users_app", "People who may log in to the console."),
     LazyCommand("tokens", "fraud.cli.people:tokens_app", "Tokens for machines that call the API."),

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from fraud.cli import lookback, watchlist
 from fraud.cli.operators import AsJson, now_ms, print_json, print_table, store
 from fraud.cli.wiring import open_store
 from fraud.logs import configure_logging
@@ -18,13 +19,26 @@ from fraud.store.database import read, write
 from fraud.store.jobs import ensure_job, list_jobs
 from fraud.store.outbox import delivery_counts
 from streams.jobs import JobFunction, JobKind, JobRunner
+from streams.reference_intake import run_reference_intake
 from streams.relay import run_relay
+from streams.watchlist import run_watchlist
 
 app = typer.Typer(help="Jobs: what is neither stream nor request, such as the relay.", no_args_is_help=True)
 
-REGISTRY: Final[Mapping[JobKind, JobFunction]] = {JobKind.RELAY: run_relay}
+REGISTRY: Final[Mapping[JobKind, JobFunction]] = {
+    JobKind.RELAY: run_relay,
+    JobKind.CARD_REFERENCES: run_reference_intake,
+    JobKind.LOOKBACK: lookback.job,
+    JobKind.WATCHLIST: run_watchlist,
+}
 # Jobs that are always there, each once: kind to subject.
-STANDING: Final[Mapping[JobKind, str]] = {JobKind.RELAY: "outbox"}
+STANDING: Final[Mapping[JobKind, str]] = {
+    JobKind.RELAY: "outbox",
+    JobKind.CARD_REFERENCES: "topic",
+    JobKind.LOOKBACK: lookback.SUBJECT,
+    JobKind.WATCHLIST: watchlist.SUBJECT,
+}
+_OTHER_SLOTS: Final = 4  # for jobs that come to an end, beside those that never do
 
 
 @app.command("run", epilog="Example: mimamori jobs run")
@@ -38,7 +52,7 @@ def run(
     with write(engine) as connection:
         for kind, subject in STANDING.items():
             ensure_job(connection, kind, subject, now_ms())
-    runner = JobRunner(engine, settings, REGISTRY)
+    runner = JobRunner(engine, settings, REGISTRY, slots=len(STANDING) + _OTHER_SLOTS)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         runner.stop()

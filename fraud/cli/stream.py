@@ -24,6 +24,9 @@ from streams.kafka import create_topics
 from streams.metrics import Metrics
 from streams.observer import MetricsObserver
 
+# Longer than a worker ever does nothing within a transaction, shorter than anybody wants to wait for a frozen one.
+_IDLE_SECONDS = 10
+
 topics_app = typer.Typer(help="Topics.", no_args_is_help=True)
 
 
@@ -43,7 +46,7 @@ def worker(
     """
     configure_logging(json_lines=json_logs)
     settings = load_settings()
-    engine = open_store(settings, migrate=True)
+    engine = open_store(settings, migrate=True, idle_seconds=_IDLE_SECONDS)
     observer = MetricsObserver(Metrics())
     with only_worker(settings), monitoring_server(settings.monitoring, Health(observer, engine)):
         running = make_worker(settings, engine, observer)

@@ -16,6 +16,7 @@ from fraud.settings import Settings
 from fraud.store.database import open_engine, read, upgrade
 from fraud.store.operations import reached_at
 from models.bundle import ModelBundle, load_bundle, read_bundle
+from models.features import warm_up
 from models.registry import champion
 from models.scoring import Scorer
 from models.thresholds import threshold_for_rate
@@ -32,9 +33,9 @@ from streams.worker import Worker
 _SUPPORTED = 2.0
 
 
-def open_store(settings: Settings, *, migrate: bool = False) -> Engine:
-    """The database; with `migrate`, brought to the newest revision first."""
-    engine = open_engine(settings.database_url.get_secret_value())
+def open_store(settings: Settings, *, migrate: bool = False, idle_seconds: int | None = None) -> Engine:
+    """The database; with `migrate`, brought to the newest revision first. For `idle_seconds`, see `open_engine`."""
+    engine = open_engine(settings.database_url.get_secret_value(), idle_seconds)
     if migrate:
         upgrade(engine)
     return engine
@@ -127,6 +128,7 @@ def make_worker(settings: Settings, engine: Engine, observer: WorkerObserver | N
     scorer, policy = load_champion(settings)
     if observer is not None:  # loading a model includes its self-test on golden vectors
         observer.model(scorer.digest if scorer else None, self_test_passed=True)
+    warm_up()  # compiled before the first batch, not during it
     pipeline = Pipeline(settings, make_decoder(settings, guard))
     first_day = settings.stream.history_from
     references = References(

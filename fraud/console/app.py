@@ -23,10 +23,12 @@ from fraud.console.routers import (
     case,
     event_changes,
     events,
+    imports,
     new_event,
     operations,
     preferences,
     queue,
+    reviews,
     session,
     story,
 )
@@ -39,7 +41,21 @@ def install_console(app: FastAPI) -> None:
     guards = [Depends(refuse_card_numbers), Depends(refuse_card_numbers_in_form)]
     # A password may look like anything: the sign-in form alone is not searched for card numbers.
     app.include_router(session.router, include_in_schema=False, dependencies=guards[:1])
-    for module in (story, queue, case, events, event_changes, new_event, cards, operations, preferences):
+    # An upload is no form: whoever searched it as one would put it on the disk first.
+    app.include_router(imports.upload_router, include_in_schema=False, dependencies=guards[:1])
+    for module in (
+        story,
+        queue,
+        case,
+        events,
+        event_changes,
+        new_event,
+        imports,
+        reviews,
+        cards,
+        operations,
+        preferences,
+    ):
         app.include_router(module.router, include_in_schema=False, dependencies=guards)
     app.state.render_problem = render_problem
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fraud.compromise import CompromiseStatus
 from fraud.compromise_window import local_day
+from fraud.console.charts import Plot
 from fraud.console.exposure_words import element_words
 from fraud.console.formatting import Format
 from fraud.console.story_chart import StoryChart, story_chart
 from fraud.store.compromise_views import CompromiseEventView, CompromiseVersionView
+
+_PLOT = Plot(width=860, height=120, left=16, top=28, right_margin=16)  # as wide as its column
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def event_history(
     earlier = [{"starts_on": item.starts_on, "ends_on": item.ends_on} for item in versions]
     unique = [dict(pair) for pair in dict.fromkeys(tuple(item.items()) for item in earlier) if dict(pair) != current]
     dates = [{"on": on, "label": " · ".join(texts)} for on, texts in sorted(by_day.items())]
-    chart = story_chart(dates, current, today, format_.zone, earlier=unique)
+    chart = story_chart(dates, current, today, format_.zone, earlier=unique, plot=_PLOT)
     days = tuple(
         DatedDay(moment.number, moment.on, tuple(by_day[moment.on]), moment.days_after_window)
         for moment in (chart.moments if chart else ())
@@ -120,7 +124,8 @@ def _things(
         on = local_day(version.changed_at, event.zone).isoformat()
         if version.change == "AMENDED":
             yield on, t("event.amended", version=version.version)
-        if before is None or before.status != version.status:
+        suspected = before is None and version.status == CompromiseStatus.SUSPECTED and event.suspected_at is not None
+        if not suspected and (before is None or before.status != version.status):
             yield on, t("event.became", state=t.named("event_status", version.status))
         if before is not None and before.disclosure != version.disclosure:
             yield on, t("event.disclosed", disclosure=t.named("disclosure", version.disclosure))

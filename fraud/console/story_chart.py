@@ -51,6 +51,7 @@ def story_chart(
     today: str,
     zone: ZoneInfo,
     earlier: Sequence[Mapping[str, str]] = (),
+    plot: Plot = PLOT,
 ) -> StoryChart | None:
     """Lay the dates out; None where the story has none. All dates are ISO dates in `zone`.
 
@@ -64,14 +65,14 @@ def story_chart(
     last = max([str(ordered[-1]["on"]), *(item["ends_on"] for item in windows)])
     margin = _MARGIN_DAYS * DAY_MS
     begins, ends = _midnight(first, zone) - margin, _midnight(last, zone) + DAY_MS + margin
-    scale = TimeScale(begins, ends, PLOT.left, PLOT.right)
+    scale = TimeScale(begins, ends, plot.left, plot.right)
     places = [scale(_midnight(str(item["on"]), zone)) for item in ordered]
     level = 0
     levels = [0]
     for left, right in pairwise(places):
         level = level + 1 if right - left < _NEAREST else 0
         levels.append(level)
-    plot = replace(PLOT, height=PLOT.height + max(0, max(levels) - _LINES_WITHIN) * _LINE)
+    plot = replace(plot, height=plot.height + max(0, max(levels) - _LINES_WITHIN) * _LINE)
     ends_on = date.fromisoformat(window["ends_on"])
     moments = tuple(
         Moment(
@@ -93,7 +94,7 @@ def story_chart(
         _band(window, scale, zone),
         moments,
         Tick(scale(today_at), today) if inside else None,
-        today_at_end=inside and scale(today_at) > PLOT.right - 160,
+        today_at_end=inside and scale(today_at) > plot.right - 160,
         earlier=tuple(_band(item, scale, zone) for item in earlier),
     )
 

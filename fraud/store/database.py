@@ -30,8 +30,22 @@ _READ_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
 _TO_JSON = partial(json.dumps, allow_nan=False, separators=(",", ":"))
 
 
-def open_engine(url: str) -> Engine:
+# A connection that has become one-sided is noticed within half a minute, and not after the system's two hours.
+_POSTGRESQL: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+_IDLE = "-c idle_in_transaction_session_timeout={}s"
+
+
+def open_engine(url: str, idle_seconds: int | None = None) -> Engine:
     """Open the database at `url`: `sqlite:///path/to/file.db` (its folder is made) or `postgresql://...`.
+
+    With `idle_seconds` PostgreSQL ends a transaction that does nothing for so long: a process that is frozen in the
+    middle of one must not keep its rows locked for ever.
 
     `ConfigurationError` when the URL names neither. Statements are never logged or shown with their values.
     """
@@ -48,7 +62,7 @@ def open_engine(url: str) -> Engine:
         return create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10},
+            connect_args=_POSTGRESQL | ({} if idle_seconds is None else {"options": _IDLE.format(idle_seconds)}),
             **common,
         )
     message = "database_url must begin with sqlite:/// or postgresql://"

@@ -136,7 +136,7 @@ def repeat_lookbacks(connection: Connection, compromise_event_id: str | None, re
     """
     is_open = [status.value for status in CompromiseStatus if status.is_open]
     events = select(compromise_event.c.compromise_event_id).where(compromise_event.c.status.in_(is_open))
-    chosen = lookback_run.c.compromise_event_id.in_(events)
+    chosen: ColumnElement[bool] = lookback_run.c.compromise_event_id.in_(events)
     if compromise_event_id is not None:
         chosen = lookback_run.c.compromise_event_id == compromise_event_id
     run_ids = select(lookback_run.c.lookback_run_id).where(chosen)
@@ -168,7 +168,7 @@ def exposures_of(connection: Connection, card_refs: Sequence[str]) -> list[Expos
         compromise_event.c.window_end_at,
         literal(value=False),
     )
-    found = []
+    found: list[ExposureChange] = []
     for chunk in chunks(card_refs):
         statement = (
             select(*columns)

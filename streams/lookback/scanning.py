@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -113,7 +113,7 @@ class ArchiveSearch:
         low, high = self._keys.min(), self._keys.max()
         return self._matching(self._scan(files), self._keys, low, high).select(SEARCHED_COLUMNS).collect()
 
-    def _matching(self, frame: pl.LazyFrame, keys: pl.Series, low: object, high: object) -> pl.LazyFrame:
+    def _matching(self, frame: pl.LazyFrame, keys: pl.Series, low: Any, high: Any) -> pl.LazyFrame:
         # The range lets whole row groups be skipped by their statistics; the list decides.
         return frame.filter(
             pl.col("card_key").is_between(low, high),

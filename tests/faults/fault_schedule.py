@@ -151,6 +151,7 @@ class Run:
         subject = self.subject
         self.publish()
         subject.wait_until_sent()
+        subject.check()
         if not subject.running:
             subject.start()
         subject.wait_until_idle()

@@ -286,7 +286,7 @@ class Subject(Deployment):
 
     def tail(self, member: Member, size: int = 2_000) -> str:
         """The end of a member's log."""
-        return self.log_file(member.name).read_text(encoding="utf-8", errors="replace")[-size:]
+        return self._log_of(member)[-size:]
 
     def last_words(self, member: Member) -> str:
         """The last line of a member's log."""
@@ -294,7 +294,11 @@ class Subject(Deployment):
 
     def said(self, member: Member, text: str) -> bool:
         """Whether a member's log has a text."""
-        return text in self.log_file(member.name).read_text(encoding="utf-8", errors="replace")
+        return text in self._log_of(member)
+
+    def _log_of(self, member: Member) -> str:
+        file = self.log_file(member.name)
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
     def probe(self, member: Member, what: str) -> bool | None:
         """`live` or `ready`; None while the probe does not answer."""

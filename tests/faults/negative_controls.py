@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault_schedule import Run, Schedule
+from fault_schedule import KAFKA, Run, Schedule
 from fault_traffic import CANARIES, Mix, Record
 from sqlalchemy import text
 
@@ -103,20 +103,17 @@ def payload_in_plain_text(run: Run) -> None:
 
 
 SCHEDULES = [
-    Schedule(
-        0, "position committed before processing", position_before_effects, red=("O3",), smoke=("kafka-postgresql",)
-    ),
+    Schedule(0, "position committed before processing", position_before_effects, red=("O3",), smoke=(KAFKA,)),
     Schedule(
         0,
         "dead letters written after the position",
         letters_after_the_position,
         mix=_POISONED,
         red=("O1",),
-        smoke=("kafka-postgresql",),
     ),
     Schedule(0, "auto-commit instead of the position", auto_commit, red=("O1", "O4")),
     Schedule(0, "no unique key", no_unique_key, red=("O2",), stream={"dedupe_window": 100}),
     Schedule(0, "no compare-and-set", no_compare_and_set, red=("O4", "O6")),
-    Schedule(0, "swallowed exception", swallowed_exception, red=("O1",), smoke=("kafka-postgresql",)),
+    Schedule(0, "swallowed exception", swallowed_exception, red=("O1",), smoke=(KAFKA,)),
     Schedule(0, "payload in plain text", payload_in_plain_text, red=("O8",)),
 ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 from fault_proxy import FINE, Weather
-from fault_schedule import Run, Schedule
+from fault_schedule import KAFKA, Run, Schedule
 from fault_subject import Member
 from oracles import Readiness
 from sqlalchemy import make_url
@@ -102,13 +102,15 @@ def commit_unknown(run: Run, *, done: bool) -> None:
     run.publish(0.3)
     member = subject.start()
     subject.wait_for_share(0.2)
-    run.publish(1.0, behind=True)
-    for _ in range(10):
-        before = proxy.cuts
+    for number in range(8):
+        run.publish(0.3 + 0.7 * (number + 1) / 8, behind=True)
+        cuts, done_before = proxy.cuts, subject.accounted()
         proxy.set(Weather(cut_at=b"COMMIT", cut_after_answer=done))
-        subject.wait(lambda before=before: proxy.cuts > before, "a COMMIT is cut")
-        subject.idle(run.rng.uniform(0.05, 0.4))
+        subject.wait(lambda cuts=cuts: proxy.cuts > cuts, "a COMMIT is cut")
+        subject.wait(lambda so_far=done_before: subject.accounted() > so_far, "it goes on")
+        subject.idle(run.rng.uniform(0.0, 0.3))
     proxy.set(FINE)
+    subject.wait_until_sent()
     subject.wait_until_idle()
     run.facts["cuts"] = proxy.cuts
     run.expect(subject.said(member, "commit failed; retrying"), "no cut has hit a batch's commit")
@@ -290,7 +292,7 @@ def restored(run: Run) -> None:
 
 SCHEDULES = [
     Schedule(12, "database away at the start", away_at_the_start),
-    Schedule(12, "database dies in a transaction", away_in_a_transaction, smoke=("kafka-postgresql",)),
+    Schedule(12, "database dies in a transaction", away_in_a_transaction, smoke=(KAFKA,)),
     Schedule(12, "database dies, away for 15 s", partial(away_for_long, how="kill")),
     Schedule(12, "database shut down, away for 15 s", partial(away_for_long, how="stop")),
     Schedule(
@@ -298,7 +300,7 @@ SCHEDULES = [
         "COMMIT done, its answer lost",
         partial(commit_unknown, done=True),
         proxied=("database",),
-        smoke=("kafka-postgresql",),
+        smoke=(KAFKA,),
     ),
     Schedule(13, "COMMIT lost on its way", partial(commit_unknown, done=False), proxied=("database",)),
     Schedule(14, "database slow", slow, proxied=("database",)),

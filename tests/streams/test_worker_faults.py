@@ -139,7 +139,9 @@ def test_a_second_worker_joins_and_leaves(stack: Any, deploy: Deploy, simulation
 
 
 @pytest.mark.xfail(
-    run=False, reason="a frozen worker's transaction keeps its rows locked: PostgreSQL is not told to end idle writers"
+    run=False,
+    reason="a worker frozen within a transaction keeps its rows locked until PostgreSQL ends it (10 s idle); on a busy "
+    "machine the successor was still seen to wait for more than a minute, and why is not known",
 )
 @pytest.mark.parametrize("stack", ["kafka-postgresql"], indirect=True)
 def test_a_zombie_writes_nothing_after_its_successor(

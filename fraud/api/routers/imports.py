@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from fraud.alert_files import FileMapping
 from fraud.api.authentication import Principal
 from fraud.api.openapi import change_responses, problem_responses
-from fraud.api.permissions import requires
+from fraud.api.permissions import may, requires
 from fraud.api.routers.parameters import PREFIX, Cursor, EventId, InEvent, Limit
 from fraud.api.schemas.base import MAX_INTEGER, Page
 from fraud.api.schemas.imports import ByHandRequest, ExposureImportAnswer, ImportRowAnswer
@@ -86,7 +86,7 @@ async def check_file(
 
     done = await run_in_threadpool(work)
     response.headers["Location"] = f"{PREFIX}/imports/{done.import_id}"
-    return ExposureImportAnswer.model_validate(done)
+    return import_answer(user, done)
 
 
 @router.post(
@@ -111,22 +111,22 @@ def by_hand(
             exposed_by=user.username,
             now=services.now(),
         )
-    return ExposureImportAnswer.model_validate(done)
+    return import_answer(user, done)
 
 
 @router.get("/imports", summary="Imports, the latest first", responses=problem_responses())
-def list_all(services: ServicesHere, _user: Reader, compromise_event_id: InEvent = None) -> list[ExposureImportAnswer]:
+def list_all(services: ServicesHere, user: Reader, compromise_event_id: InEvent = None) -> list[ExposureImportAnswer]:
     """List the latest hundred imports."""
     with read(services.engine) as connection:
         found = list_imports(connection, compromise_event_id)
-    return [ExposureImportAnswer.model_validate(item) for item in found]
+    return [import_answer(user, item) for item in found]
 
 
 @router.get("/imports/{import_id}", summary="One import", responses=problem_responses(404))
-def get_one(services: ServicesHere, _user: Reader, import_id: ImportId) -> ExposureImportAnswer:
+def get_one(services: ServicesHere, user: Reader, import_id: ImportId) -> ExposureImportAnswer:
     """Show an import: its findings, and how far it has been read."""
     with read(services.engine) as connection:
-        return ExposureImportAnswer.model_validate(get_import(connection, import_id))
+        return import_answer(user, get_import(connection, import_id))
 
 
 @router.get("/imports/{import_id}/rows", summary="Rows of an import", responses=problem_responses(404))
@@ -162,7 +162,7 @@ def download_rows(services: ServicesHere, _user: Reader, import_id: ImportId, fi
 def publish(services: ServicesHere, user: Writer, import_id: ImportId) -> ExposureImportAnswer:
     """Watch the cards of a dry run, all or none, and look back over their past. A second time changes nothing."""
     with write(services.engine) as connection:
-        return ExposureImportAnswer.model_validate(publish_import(connection, import_id, user.username, services.now()))
+        return import_answer(user, publish_import(connection, import_id, user.username, services.now()))
 
 
 @router.post("/imports/{import_id}/discard", summary="Give up a dry run", responses=problem_responses(404, 409))
@@ -171,7 +171,13 @@ def discard(services: ServicesHere, user: Writer, import_id: ImportId) -> Exposu
     with write(services.engine) as connection:
         done = discard_import(connection, import_id, user.username, services.now())
     remove_rows(services.engine, import_id)
-    return ExposureImportAnswer.model_validate(done)
+    return import_answer(user, done)
+
+
+def import_answer(user: Principal, view: ImportView) -> ExposureImportAnswer:
+    """An import as the caller may see it: a file's name may name the shop, before others are to know it."""
+    answer = ExposureImportAnswer.model_validate(view)
+    return answer if may(user, "exposure:write") else answer.model_copy(update={"name": ""})
 
 
 def csv_of_rows(services: Services, import_id: int, finding: Finding | None) -> StreamingResponse:
