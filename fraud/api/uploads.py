@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from fastapi import Query, Request
 from starlette.exceptions import HTTPException
 
+from fraud.alert_columns import ALERT_ROLES
 from fraud.alert_files import AlertFile, FileMapping, make_mapping
-from fraud.alert_files.mapping import ALERT_ROLES
 from fraud.api.services import Services
 from fraud.cards import CardTokenizer
 from fraud.errors import ConfigurationError, InvalidInputError

@@ -38,7 +38,9 @@ Progress = Callable[[int, int], None]  # rows read, lines of the file
 class CardRows(Protocol):
     """What is staged: a file, or cards from elsewhere. `lines` is about how many rows there are, for progress."""
 
-    lines: int
+    @property
+    def lines(self) -> int:
+        """About how many rows there are."""
 
     def rows(self) -> Iterator[AlertRow]:
         """The rows, in order."""

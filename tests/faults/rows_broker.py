@@ -205,9 +205,7 @@ SCHEDULES = [
         oracles=("O1", "O2", "O3", "O5", "O6", "O7", "O8", "O10"),
     ),
     Schedule(6, "the group's offsets are at the beginning", partial(offsets_wrong, ahead=False), stacks=BOTH),
-    Schedule(
-        9, "topic deleted and made again", topic_made_anew, mix=CLEAN, compare=False, oracles=("O2", "O7", "O8")
-    ),
+    Schedule(9, "topic deleted and made again", topic_made_anew, mix=CLEAN, compare=False, oracles=("O2", "O7", "O8")),
     Schedule(
         10,
         "records deleted beyond the position",

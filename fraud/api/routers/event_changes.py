@@ -158,8 +158,8 @@ def preview_amendment(
         changed=list(effect.changed),
         days_added=[DaysAnswer(first=first, last=last) for first, last in effect.days_added],
         days_removed=[DaysAnswer(first=first, last=last) for first, last in effect.days_removed],
-        elements_added=list(effect.elements_added),  # type: ignore[arg-type]
-        elements_removed=list(effect.elements_removed),  # type: ignore[arg-type]
+        elements_added=list(effect.elements_added),
+        elements_removed=list(effect.elements_removed),
         tier_before=effect.tier_before,
         tier_after=effect.tier_after,
         cards_watched=watched,
