@@ -36,13 +36,19 @@ COMMANDS: Final = (
         "Play the story of a skimmed shop: 60 days of history, a trained model, an alert, and the days after.",
     ),
     LazyCommand("config", "fraud.cli.config:app", "The effective settings."),
-    LazyCommand("cards", "fraud.cli.cards:app", "Card references."),
+    LazyCommand(
+        "cards", "fraud.cli.cards:app", "Card references, and what the issuer's card system says of its cards."
+    ),
     LazyCommand("archive", "fraud.cli.archive:app", "The archive of transactions."),
     LazyCommand("topics", "fraud.cli.stream:topics_app", "Topics."),
-    LazyCommand("imports", "fraud.cli.imports:app", "Imports of exposed cards, and reviews of what is watched."),
+    LazyCommand("imports", "fraud.cli.imports:app", "Imports of exposed cards."),
     LazyCommand("exposure", "fraud.cli.exposure:app", "Compromise events and exposed cards."),
-    LazyCommand("lookback", "fraud.cli.lookback:app", "Look-back: what was spent on cards before they were known."),
-    LazyCommand("watchlist", "fraud.cli.watchlist:app", "The watch list: what others are asked to do with cards."),
+    LazyCommand(
+        "lookback", "fraud.cli.lookback:app", "Look-back: what was spent on exposed cards before they were known."
+    ),
+    LazyCommand(
+        "watchlist", "fraud.cli.watchlist:app", "The watch list: what others are asked to do with exposed cards."
+    ),
     LazyCommand("models", "fraud.cli.training:models_app", "The model registry."),
     LazyCommand("users", "fraud.cli.people:users_app", "People who may log in to the console."),
     LazyCommand("tokens", "fraud.cli.people:tokens_app", "Tokens for machines that call the API."),

@@ -48,7 +48,7 @@ POINTS: Final[Mapping[str, tuple[str, str]]] = {
     "in the middle of a state file": ("models.files:replacing", "in the context"),
     "before a checkpoint is registered": ("fraud.store.operations:register_checkpoint", "before"),
     "after a checkpoint is registered": ("fraud.store.operations:register_checkpoint", "after"),
-    "in the middle of an alert file": ("fraud.store.exposure:insert_ignore", "after"),
+    "in the middle of an alert file": ("fraud.store.exposure_imports:insert_ignore", "after"),
     "before an alert file is committed": ("fraud.store.exposure:import_exposed_cards", "after"),
 }
 

@@ -315,6 +315,7 @@ def match_rows(row, said, facts, partition):
             "card_ref": known["card_ref"],
             "kind": kind,
             "tier": exposure.tier,
+            "origin": "LIVE",
             "days_since_window": days_since(known, exposure),
             "occurred_at": known["occurred_at"],
             "transaction": known,
