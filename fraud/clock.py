@@ -36,3 +36,8 @@ class StreamClock:
         """The latest event time processed, aware, in UTC."""
         reached = self._reached()
         return datetime.now(UTC) if reached is None else datetime.fromtimestamp(reached / 1000, UTC)
+
+
+def now_ms(clock: Clock | None = None) -> int:
+    """What a clock says, in epoch milliseconds UTC; the machine's clock by default."""
+    return int((clock or SystemClock()).now().timestamp() * 1000)

@@ -293,11 +293,6 @@ class Settings(BaseSettings):
         return self.data_dir / "models"
 
     @property
-    def snapshots_dir(self) -> Path:
-        """Folder of the state snapshots."""
-        return self.data_dir / "snapshots"
-
-    @property
     def snapshots_root(self) -> str:
         """Folder or URL of the state snapshots."""
         return self.snapshots.root or str(self.data_dir / "snapshots")

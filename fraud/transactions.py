@@ -245,11 +245,11 @@ class Columns:
 
     def row(self, index: int) -> dict[str, Any]:
         """One transaction as a plain dictionary of what is known of it, in the contract's own spellings."""
-        known = {field.name: _spelling(field, self._columns[field.name][index]) for field in FIELDS}
-        return {name: value for name, value in known.items() if value is not None}
+        (found,) = self.rows([index])
+        return found
 
     def rows(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """What `row` gives, of several rows; column by column, and so several times as quick."""
+        """Several transactions as `row` gives one; column by column, which is several times as quick."""
         found: list[dict[str, Any]] = [{} for _ in indices]
         chosen = np.asarray(indices, dtype=np.intp)
         for field in FIELDS:
@@ -276,15 +276,6 @@ class Columns:
         return Columns(
             {name: np.concatenate([part[name] for part in parts]) for name in names}, sum(len(part) for part in parts)
         )
-
-
-def _spelling(field: Field, value: Any) -> Any:
-    """One column value as the contract spells it; None where it is missing."""
-    if field.kind in (Kind.IDENTIFIER, Kind.TEXT):
-        return value
-    if field.kind is Kind.NUMBER:
-        return None if np.isnan(value) else float(value)
-    return None if value == MISSING else _SPELLINGS[field.kind](field, int(value))
 
 
 _SPELLINGS: Mapping[Kind, Callable[[Field, int], Any]] = {

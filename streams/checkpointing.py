@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.errors import MimamoriError
 from fraud.settings import StreamSettings
 from fraud.store.records import PartitionKey
@@ -180,7 +180,7 @@ class Checkpointer:
         for item in job.frozen:
             if item.key in job.chains or item.key in refused:
                 continue
-            now = int(SystemClock().now().timestamp() * 1000)
+            now = now_ms()
             chain = self._snapshots.write(item, job.before[item.key], now)
             if chain is None:
                 log.warning("snapshot refused: the partition has another owner", partition=item.key.partition)

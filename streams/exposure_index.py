@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraud.cards import card_keys
-from fraud.compromise import DAY_MS
+from fraud.compromise import days_since_window
 from fraud.policy import ExposureColumns
 from fraud.store.records import ExposureChange
 from fraud.transactions import Columns
@@ -21,7 +23,6 @@ Exposures = tuple[ExposureChange, ...]
 # Changes are laid over the exposures that are there until they are so many; then all is made one again.
 _SMALLEST_MERGE: Final = 20_000
 _MERGE_SHARE: Final = 0.1
-_MOST_DAYS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,21 @@ class ExposureIndex:
         matches: list[RowMatch] = []
         keys = columns["card_key"]
         rows = np.flatnonzero(self._base.may_hold(keys) | self._changed.may_hold(keys))
-        times = columns["occurred_at"][rows].tolist()
-        for row, card_ref, occurred_at in zip(rows.tolist(), columns["card_ref"][rows], times, strict=True):
-            found = [_match(row, exposure, occurred_at) for exposure in self._exposures_of(card_ref)]
-            matches.extend(found)
-            exposed = [match for match in found if match.kind != "BEFORE_WINDOW"]
+        pairs = [
+            (row, exposure)
+            for row, card_ref in zip(rows.tolist(), columns["card_ref"][rows], strict=True)
+            for exposure in self._exposures_of(card_ref)
+        ]
+        if not pairs:
+            return result, matches
+        occurred_at = columns["occurred_at"][[row for row, _ in pairs]]
+        days = days_since_window(occurred_at, [exposure.window_end_at for _, exposure in pairs])
+        matches = [
+            RowMatch(row, exposure, _kind(exposure, at), since)
+            for (row, exposure), at, since in zip(pairs, occurred_at.tolist(), days.tolist(), strict=True)
+        ]
+        for row, group in groupby(matches, key=attrgetter("row")):
+            exposed = [match for match in group if match.kind != "BEFORE_WINDOW"]
             if exposed:
                 result.tier[row] = max(match.exposure.tier for match in exposed)
                 result.days_since_window[row] = min(match.days_since_window for match in exposed)
@@ -110,13 +121,7 @@ class ExposureIndex:
         return self._base.exposures.get(card_ref, ()) if found is None else found
 
 
-def _match(row: int, exposure: ExposureChange, occurred_at: int) -> RowMatch:
+def _kind(exposure: ExposureChange, occurred_at: int) -> str:
     if occurred_at < exposure.window_start_at:
-        kind = "BEFORE_WINDOW"
-    elif occurred_at < exposure.window_end_at:
-        kind = "IN_WINDOW"
-    else:
-        kind = "AFTER_WINDOW"
-    # As `fraud.compromise.days_since_window`, of one number.
-    days = min(max(0, (occurred_at - exposure.window_end_at) // DAY_MS), _MOST_DAYS)
-    return RowMatch(row, exposure, kind, days)
+        return "BEFORE_WINDOW"
+    return "IN_WINDOW" if occurred_at < exposure.window_end_at else "AFTER_WINDOW"

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from fraud.clock import Clock, SystemClock
+from fraud.clock import Clock, SystemClock, now_ms
 from fraud.settings import Settings
 from fraud.store.database import write
 from fraud.store.jobs import (
@@ -213,4 +213,4 @@ class JobRunner:
         self._renewed_at = now
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)
+        return now_ms(self._clock)

@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.errors import UnavailableError
 from fraud.settings import Settings
 from fraud.store.database import write
@@ -95,11 +95,8 @@ class Partitions:
         state = self.states.pop(partition, None)
         if state is None:
             return
-        self._observer.revoked(partition.partition)
         self._parked[partition] = (state, time.monotonic() + _PARKED_SECONDS)
-        now = int(SystemClock().now().timestamp() * 1000)
-        with contextlib.suppress(OperationalError, InterfaceError), write(self._engine) as connection:
-            release_position(connection, state.key, state.owner_epoch, now)
+        self._release(state)
         if self._checkpointer.is_idle:
             self._checkpointer.start(self.held())
 
@@ -133,7 +130,9 @@ class Partitions:
                 self._observer.ready(partition.partition)
 
     def close(self) -> None:
-        """Leave the log."""
+        """Give up what is running, and leave the log."""
+        for state in self.states.values():
+            self._release(state)
         for item in self._coming.values():
             item.close()
 
@@ -164,6 +163,12 @@ class Partitions:
     def _start(self, partition: TopicPartition, state: PartitionState) -> None:
         self._consumer.seek(partition, state.next_offset)
         self.states[partition] = state
+
+    def _release(self, state: PartitionState) -> None:
+        """Say in the position, for operators, that the partition is nobody's."""
+        self._observer.revoked(state.key.partition)
+        with contextlib.suppress(OperationalError, InterfaceError), write(self._engine) as connection:
+            release_position(connection, state.key, state.owner_epoch, now_ms())
 
     def _take_over(self, partition: TopicPartition) -> TakeOver:
         key = PartitionKey(self._settings.kafka.group_id, self._topic_id, partition.topic, partition.partition)

@@ -7,9 +7,9 @@ reference set the effects are a function of the log alone, wherever the batches 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,9 +126,15 @@ class Pipeline:
         probability, anomaly = self._score(features, reference.scorer)
         batch = ScoredBatch(columns, as_columns(features), probability, anomaly, exposure)
         decisions = decide(batch, reference.policy, reference.quiet)
+        shown = list({*(decision.row for decision in decisions), *(match.row for match in matches)})
+        transactions = dict(zip(shown, columns.rows(shown), strict=True))
         detections = [
-            self._detection(decision, batch, keyed, before, features, offsets, reference, now) for decision in decisions
+            self._detection(
+                decision, batch, transactions[decision.row], keyed, before, features, offsets, reference, now
+            )
+            for decision in decisions
         ]
+        detected = {item.event_id: item.detection_id for item in detections}
         dead_letters = [
             *(_dead_letter(item, reference.exposure) for item in decoded.dead_letters),
             *self._quarantined(decoded, verdicts, records, reference.exposure),
@@ -149,7 +155,10 @@ class Pipeline:
             ),
             reached_at=int(columns["occurred_at"].max()) if len(columns) else None,
             dead_letters=tuple(dead_letters),
-            matches=tuple(_matches(matches, batch, offsets, detections)),
+            matches=tuple(
+                match_record(match, batch, transactions[match.row], int(offsets[match.row]), detected)
+                for match in matches
+            ),
             detections=tuple(detections),
             security_findings=dict(decoded.security_findings),
             missing=dict(decoded.missing),
@@ -185,6 +194,7 @@ class Pipeline:
         self,
         decision: Decision,
         batch: ScoredBatch,
+        transaction: dict[str, Any],
         keyed: Columns,
         before: Records,
         features: NDArray[np.float32],
@@ -211,13 +221,13 @@ class Pipeline:
             compromise_event_ids=batch.exposure.compromise_event_ids[row],
             occurred_at=occurred_at,
             detected_at=detected_at,
-            probability=_finite(batch.probability[row]),
-            anomaly=_finite(batch.anomaly[row]),
+            probability=finite(batch.probability[row]),
+            anomaly=finite(batch.anomaly[row]),
             expected_loss_minor=decision.expected_loss_minor,
             priority_reason=decision.priority_reason,
             reasons=[reason.as_json() for reason in decision.reasons],
             counter_evidence=[reason.as_json() for reason in decision.counter_evidence],
-            transaction=columns.row(row),
+            transaction=transaction,
             recent_events=earlier[-_RECENT_EVENTS:],
             features=vector.tobytes(),
             features_digest=f"{int(feature_digest(vector[np.newaxis])[0]):016x}",
@@ -316,37 +326,33 @@ def _dead_letter(item: DeadLetter, exposure: ExposureIndex) -> DeadLetterRecord:
     )
 
 
-def _matches(
-    matches: Sequence[RowMatch],
+def match_record(
+    match: RowMatch,
     batch: ScoredBatch,
-    offsets: NDArray[np.int64],
-    detections: Sequence[DetectionRecord],
-) -> list[ExposureMatchRecord]:
-    detected = {item.event_id: item.detection_id for item in detections}
-    rows = list(dict.fromkeys(match.row for match in matches))
-    transactions = dict(zip(rows, batch.columns.rows(rows), strict=True))
-    records = []
-    for match in matches:
-        row = match.row
-        transaction = transactions[row]
-        records.append(
-            ExposureMatchRecord(
-                event_id=transaction["event_id"],
-                compromise_event_id=match.exposure.compromise_event_id,
-                card_ref=transaction["card_ref"],
-                kind=match.kind,
-                tier=match.exposure.tier,
-                days_since_window=match.days_since_window,
-                occurred_at=int(batch.columns["occurred_at"][row]),
-                transaction=transaction,
-                probability=_finite(batch.probability[row]),
-                anomaly=_finite(batch.anomaly[row]),
-                detection_id=detected.get(transaction["event_id"]),
-                offset=int(offsets[row]),
-            )
-        )
-    return records
+    transaction: dict[str, Any],
+    offset: int,
+    detected: Mapping[str, str],
+    origin: str = "LIVE",
+) -> ExposureMatchRecord:
+    """What is stored of a match; `detected` has the detection of an event that has one."""
+    row, event_id = match.row, transaction["event_id"]
+    return ExposureMatchRecord(
+        event_id=event_id,
+        compromise_event_id=match.exposure.compromise_event_id,
+        card_ref=transaction["card_ref"],
+        kind=match.kind,
+        tier=match.exposure.tier,
+        days_since_window=match.days_since_window,
+        occurred_at=int(batch.columns["occurred_at"][row]),
+        transaction=transaction,
+        probability=finite(batch.probability[row]),
+        anomaly=finite(batch.anomaly[row]),
+        detection_id=detected.get(event_id),
+        offset=offset,
+        origin=origin,
+    )
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """A score as it is stored: None where there is none."""
     return float(value) if np.isfinite(value) else None

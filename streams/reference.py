@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.policy import Policy
 from fraud.store.database import read, write
 from fraud.store.exposure import exposure_changes, exposure_version, exposures_before
@@ -25,6 +25,7 @@ from streams.wire import DECODER_VERSION
 log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 1.0
+_EARLIER_KEPT = 8
 
 
 class References:
@@ -53,6 +54,7 @@ class References:
         self._scorer = scorer
         self._load_scorer = load_scorer
         self._current: ReferenceSet | None = None
+        self._earlier: dict[int, ReferenceSet] = {}  # of replays: looked up once, and not for every poll
         self._next_look = 0.0
 
     def current(self) -> ReferenceSet:
@@ -83,6 +85,13 @@ class References:
         current = self._current or self.refresh()
         if reference_set_id == current.reference_set_id:
             return current
+        if reference_set_id not in self._earlier:
+            if len(self._earlier) >= _EARLIER_KEPT:
+                self._earlier.clear()
+            self._earlier[reference_set_id] = self._look_up(reference_set_id, current)
+        return self._earlier[reference_set_id]
+
+    def _look_up(self, reference_set_id: int, current: ReferenceSet) -> ReferenceSet:
         with read(self._engine) as connection:
             content = reference_set_content(connection, reference_set_id)
             exposure = current.exposure
@@ -118,15 +127,28 @@ class References:
 
     def _register(self, version: int) -> int:
         digest = self._scorer.digest if self._scorer else None
-        content: dict[str, Any] = {
-            "exposure_version": version,
-            "model_digest": digest,
-            "policy_digest": self._policy.digest,
-            "policy": {**asdict(self._policy), "tier_odds": list(self._policy.tier_odds)},
-            "decoder_version": DECODER_VERSION,
-        }
-        if self._history_from is not None:
-            content["history_from"] = self._history_from
-        now = int(SystemClock().now().timestamp() * 1000)
+        more = {} if self._history_from is None else {"history_from": self._history_from}
         with write(self._engine) as connection:
-            return ensure_reference_set(connection, version, digest, self._policy.digest, DECODER_VERSION, content, now)
+            return record_reference_set(connection, version, digest, self._policy, more, now_ms())
+
+
+def record_reference_set(
+    connection: Connection,
+    exposure_version: int,
+    model_digest: str | None,
+    policy: Policy,
+    more: Mapping[str, Any],
+    now: int,
+) -> int:
+    """The id of a reference set, which is recorded whole when it is new; `more` is what else belongs to it."""
+    content = {
+        "exposure_version": exposure_version,
+        "model_digest": model_digest,
+        "policy_digest": policy.digest,
+        "policy": {**asdict(policy), "tier_odds": list(policy.tier_odds)},
+        "decoder_version": DECODER_VERSION,
+        **more,
+    }
+    return ensure_reference_set(
+        connection, exposure_version, model_digest, policy.digest, DECODER_VERSION, content, now
+    )

@@ -11,7 +11,7 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 
 from fraud.card_references import CardReferenceChange
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.errors import ConfigurationError
 from fraud.pan_guard import PanGuard
 from fraud.settings import Settings
@@ -90,7 +90,7 @@ class _Intake:
                 changes += read_message(record.value, self._guard)
             except MessageError as error:
                 refused.append(self._refused(record, error))
-        now = int(SystemClock().now().timestamp() * 1000)
+        now = now_ms()
         with write(self._context.engine) as connection:
             report = apply_reference_changes(connection, changes, now)
             store_refused_messages(connection, self._context.settings.kafka.group_id, refused, now)

@@ -18,7 +18,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from fraud.clock import Clock, SystemClock
+from fraud.clock import Clock, SystemClock, now_ms
 from fraud.errors import UnavailableError
 from fraud.settings import KafkaSettings
 from fraud.store.database import read, write
@@ -216,7 +216,7 @@ class Relay:
             )
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)
+        return now_ms(self._clock)
 
 
 def run_relay(context: JobContext) -> bool:

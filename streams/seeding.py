@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from kafka.partitioner.default import murmur2
@@ -11,16 +10,15 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from fraud.errors import ConflictError
-from fraud.store.database import read, write
+from fraud.store.database import read
 from fraud.store.effects import read_position
-from fraud.store.operations import newest_checkpoint, register_checkpoint
+from fraud.store.operations import newest_checkpoint
 from fraud.store.records import PartitionKey
 from fraud.transactions import Columns
-from models.card_state import STATE_SCHEMA_DIGEST
 from models.state import CardStates
 from streams.dedupe import DedupeWindow
 from streams.pipeline import PartitionState
-from streams.snapshots import Snapshots, file_digest, save_state
+from streams.snapshots import Snapshots, save_state
 
 StatesOf = Callable[[int], CardStates]
 
@@ -94,9 +92,7 @@ class StreamStart:
         return profiles
 
 
-def seed_state(
-    engine: Engine, snapshots_dir: Path, keys: list[PartitionKey], columns: Columns, states: CardStates, now: int
-) -> None:
+def seed_state(snapshots: Snapshots, keys: list[PartitionKey], columns: Columns, states: CardStates, now: int) -> None:
     """Register `states` (made from `columns`, all before the topic's first record) as every partition's first snapshot.
 
     Each partition gets the cards whose key it holds, so state stays strictly per partition.
@@ -105,14 +101,9 @@ def seed_state(
     owners = np.array(
         [partition_of(str(ref).encode(), len(keys)) for ref in columns["card_ref"][first]], dtype=np.int32
     )
-    snapshots_dir = snapshots_dir.resolve()  # registered paths must not depend on where a process was started
-    snapshots_dir.mkdir(parents=True, exist_ok=True)
     for key in keys:
-        path = snapshots_dir / f"{key.topic_id}-{key.partition:05d}-0-seed.npz"
-        states.select(is_in(card_keys[owners == key.partition])).save(path)
-        paths = [{"path": str(path), "sha256": file_digest(path)}]
-        with write(engine) as connection:
-            register_checkpoint(connection, key, 0, 0, STATE_SCHEMA_DIGEST, paths, now)
+        own = states.select(is_in(card_keys[owners == key.partition]))
+        save_state(snapshots, PartitionState(key, 0, 0, own, DedupeWindow(0)), now)
 
 
 def is_in(wanted: NDArray[np.uint64]) -> Callable[[NDArray[np.uint64]], NDArray[np.bool_]]:

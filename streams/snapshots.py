@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Engine
 
 from fraud.errors import ConflictError, MimamoriError, UnavailableError
+from fraud.settings import Settings
 from fraud.store.database import read, write
 from fraud.store.operations import newest_checkpoint, prune_checkpoints, register_checkpoint
 from fraud.store.records import PartitionKey
@@ -26,14 +27,14 @@ from models.key_index import Keys
 from models.state import CardStates, Records, StateFileError
 from models.state_file import packed, unpacked
 from streams.dedupe import DedupeWindow
-from streams.objects import ObjectMissingError, ObjectStore
+from streams.objects import PART_BYTES, ObjectMissingError, ObjectStore, open_object_store
 from streams.pipeline import PartitionState
 
 log = structlog.get_logger(__name__)
 
 EVENT_IDS: Final = ".event-ids"
 CARDS: Final = ".cards"
-_PIECE_BYTES: Final = 4 * 1024 * 1024
+_SMALLEST_BASE: Final = 4 * 1024 * 1024  # bytes; a smaller one does not make its chain long
 _PUT_AT_ONCE: Final = 4_096  # records laid over a base at a time: the loop's thread gets its turn in between
 # A chain is made one base again when it is this long, or when what has changed is as large as the base.
 _LONGEST_CHAIN: Final = 8
@@ -108,6 +109,12 @@ class Snapshots:
         self._keep = keep
         self._dedupe_window = dedupe_window
 
+    @classmethod
+    def from_settings(cls, settings: Settings, engine: Engine) -> Snapshots:
+        """The snapshots where the settings say."""
+        store = open_object_store(settings.snapshots_root, settings.snapshots.storage_options)
+        return cls(engine, store, settings.stream.checkpoints_kept, settings.stream.dedupe_window)
+
     def write(self, frozen: FrozenState, chain: Chain, now: int) -> Chain | None:
         """Write what has changed and register it with what `chain` has; the new chain.
 
@@ -156,7 +163,7 @@ class Snapshots:
                 state = PartitionState(key, owner_epoch, 0, CardStates(), DedupeWindow(self._dedupe_window))
                 return state, Chain()
             try:
-                return self._restored(checkpoint, key, owner_epoch), Chain([dict(part) for part in checkpoint.paths])
+                return self._restored(checkpoint, key, owner_epoch)
             except SnapshotError as error:
                 log.warning("snapshot passed over", partition=key.partition, offset=checkpoint.next_offset)
                 fault, at_most = error, checkpoint.next_offset - 1
@@ -169,11 +176,13 @@ class Snapshots:
         if digest.hexdigest() != part["sha256"]:
             raise _damaged(part["path"])
 
-    def _restored(self, checkpoint: CheckpointView, key: PartitionKey, owner_epoch: int) -> PartitionState:
+    def _restored(
+        self, checkpoint: CheckpointView, key: PartitionKey, owner_epoch: int
+    ) -> tuple[PartitionState, Chain]:
         chain = Chain([dict(part) for part in checkpoint.paths])
         dedupe = DedupeWindow(self._dedupe_window)
         dedupe.restore(self._event_ids(chain))
-        return PartitionState(key, owner_epoch, checkpoint.next_offset, self._cards(chain), dedupe)
+        return PartitionState(key, owner_epoch, checkpoint.next_offset, self._cards(chain), dedupe), chain
 
     def _cards(self, chain: Chain) -> CardStates:
         cards, first = CardStates(), True
@@ -216,13 +225,13 @@ class Snapshots:
         return {"path": name, "sha256": stored.sha256, "size": stored.size}
 
     def _pieces(self, path: str) -> Iterator[bytes]:
-        """An object's bytes; a path from the root is a file beside the store, such as state made from history."""
+        """An object's bytes; a path from the root is a file beside the store, as older checkpoints have them."""
         try:
             if not path.startswith("/"):
                 yield from self._store.get(path)
                 return
             with Path(path).open("rb") as file:
-                yield from iter(lambda: file.read(_PIECE_BYTES), b"")
+                yield from iter(lambda: file.read(PART_BYTES), b"")
         except (OSError, ObjectMissingError) as error:
             message = f"snapshot {path} cannot be read; put it back, or make the state anew: mimamori state rebuild"
             raise SnapshotError(message) from error
@@ -244,15 +253,9 @@ def save_state(snapshots: Snapshots, state: PartitionState, now: int) -> bool:
     return snapshots.write(freeze(state), Chain(), now) is not None
 
 
-def file_digest(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_long(chain: Chain) -> bool:
     sizes: Sequence[int] = [int(part.get("size", 0)) for part in chain.of(CARDS)]
-    return len(sizes) > _LONGEST_CHAIN or (len(sizes) > 2 and sum(sizes[1:]) > max(sizes[0], _PIECE_BYTES))
+    return len(sizes) > _LONGEST_CHAIN or (len(sizes) > 2 and sum(sizes[1:]) > max(sizes[0], _SMALLEST_BASE))
 
 
 def _damaged(path: str) -> SnapshotError:

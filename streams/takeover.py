@@ -15,7 +15,7 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 from sqlalchemy import Engine
 
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.errors import ConfigurationError
 from fraud.settings import Settings
 from fraud.store.database import read, write
@@ -63,7 +63,7 @@ class TakeOver:
     def claim(self, owner: str) -> Position:
         """Become the partition's owner in the database."""
         beginning = self._consumer.beginning_offsets([self._partition])[self._partition]
-        now = int(SystemClock().now().timestamp() * 1000)
+        now = now_ms()
         with write(self._engine) as connection:
             position = claim_position(connection, self._key, owner, now, beginning)
         if position.next_offset < beginning:
@@ -110,7 +110,7 @@ class TakeOver:
             for number, group in groupby(records, key=self._reference_set_of):
                 part = list(group)
                 reference = None if number is None else references.recorded(number)
-                now = int(SystemClock().now().timestamp() * 1000)
+                now = now_ms()
                 rows = pipeline.replay(state, part, self._skip, reference, now)
                 if rows is not None:
                     archive.add(self._key.topic_id, self._key.partition, rows)

@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.errors import ConfigurationError, UnavailableError
 from fraud.settings import KafkaSettings
 from fraud.store import watchlist as store
@@ -147,7 +147,7 @@ class WatchlistPublisher:
             acknowledgement.get(timeout=_ACKNOWLEDGED_SECONDS)
 
     def _save(self, cursor: WatchlistCursor) -> None:
-        now = int(SystemClock().now().timestamp() * 1000)
+        now = now_ms()
         with write(self._engine) as connection:
             self._fence(connection)
             store.save_cursor(connection, replace(cursor, updated_at=now))

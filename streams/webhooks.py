@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
 
-from fraud.clock import Clock, SystemClock
+from fraud.clock import Clock, SystemClock, now_ms
 from fraud.errors import ConfigurationError
 from fraud.settings import WebhookEndpoint, WebhookSettings
 from fraud.store.outbox import OutboxMessage
@@ -67,7 +67,7 @@ class Webhook:
         body = json.dumps(content, separators=(",", ":")).encode()
         if len(body) > self._settings.max_body_bytes:
             raise DeliveryError(Fault.PERMANENT, "TOO_LARGE")
-        timestamp = str(int(self._clock.now().timestamp() * 1000))
+        timestamp = str(now_ms(self._clock))
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "mimamori",

@@ -19,12 +19,11 @@ from kafka.errors import KafkaError
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.errors import ConfigurationError, MimamoriError
 from fraud.settings import Settings
 from fraud.store.database import read, write
 from fraud.store.effects import commit_effects, list_positions
-from fraud.store.position_resets import release_position
 from fraud.store.records import PartitionEffects
 from streams.archive.writer import ArchiveWriter
 from streams.assignment import Assignments
@@ -85,7 +84,6 @@ class Worker:
         self._archive = archive
         self._observer = observer or WorkerObserver()
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        self._clock = SystemClock()
         self._stopping = False
         self._breaker = CircuitBreaker(settings.stream.circuit_breaker_ratio)
         self._progress = ProgressWatch(settings.stream.stalled_seconds)
@@ -158,7 +156,7 @@ class Worker:
             return
         reference = self._references.current()
         self._observer.reference(reference.reference_set_id)
-        now, started = int(self._clock.now().timestamp() * 1000), time.monotonic()
+        now, started = now_ms(), time.monotonic()
         processed = [self._pipeline.process(state, records, reference, now) for state, records in batches]
         effects = [item.effects for item in processed]
         self._breaker.check(effects)
@@ -235,7 +233,7 @@ class Worker:
             # the embedded broker understates its ends.
             end = max(ends.get(partition, 0), consumer.highwater(partition) or 0)
             behind = max(0, end - state.next_offset)
-            age = self._clock.now().timestamp() - state.logged_at / 1000 if behind and state.logged_at else 0.0
+            age = (now_ms() - state.logged_at) / 1000 if behind and state.logged_at else 0.0
             self._observer.lag(number, behind, max(0.0, age))
             self._progress.seen(number, state.next_offset, end, paused=self._holding, now=now)
         if stalled := self._progress.stalled(now):
@@ -271,11 +269,6 @@ class Worker:
 
     def _close(self, consumer: KafkaConsumer) -> None:
         self._checkpointer.close(self._partitions.held(), _LAST_CHECKPOINT_SECONDS)
-        now = int(self._clock.now().timestamp() * 1000)
-        for partition, state in self._partitions.states.items():
-            self._observer.revoked(partition.partition)
-            with contextlib.suppress(OperationalError, InterfaceError), write(self._engine) as connection:
-                release_position(connection, state.key, state.owner_epoch, now)
         self._partitions.close()
         try:
             consumer.close(autocommit=False, timeout_ms=5_000)

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
-from fraud.clock import Clock, SystemClock
+from fraud.clock import Clock, SystemClock, now_ms
 from fraud.pan_guard import PanGuard
 from fraud.settings import Settings
 
@@ -29,11 +29,11 @@ class Services:
 
     def now(self) -> int:
         """The time of the services' clock, epoch milliseconds UTC."""
-        return int(self.clock.now().timestamp() * 1000)
+        return now_ms(self.clock)
 
     def people_now(self) -> int:
         """The time by which people's sessions and locks end: the machine's, also while a replay's time runs faster."""
-        return int(self.people_clock.now().timestamp() * 1000)
+        return now_ms(self.people_clock)
 
 
 def get_services(request: Request) -> Services:

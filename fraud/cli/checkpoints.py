@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from fraud.cli.operators import AsJson, print_json, print_table, store
-from fraud.cli.wiring import make_snapshots
 from fraud.settings import load_settings
 from fraud.store.database import read
 from fraud.store.inspection import list_checkpoints
@@ -46,7 +45,7 @@ def verify(
         with read(engine) as connection:
             found = list_checkpoints(connection)
         wanted = found if everything else list(_furthest(found))
-        snapshots = make_snapshots(settings, engine)
+        snapshots = Snapshots.from_settings(settings, engine)
         results = [(item, _fault(item, snapshots)) for item in wanted]
     if as_json:
         print_json([{"checkpoint_id": item.checkpoint_id, "fault": fault} for item, fault in results])

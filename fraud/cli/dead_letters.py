@@ -14,13 +14,13 @@ from fraud.cli.operators import (
     Partition,
     Reason,
     actor,
-    now_ms,
     partition_key,
     print_json,
     print_table,
     store,
 )
 from fraud.cli.wiring import make_decoder
+from fraud.clock import now_ms
 from fraud.pan_guard import PanGuard
 from fraud.settings import load_settings
 from fraud.store.audit import list_audit

@@ -13,6 +13,7 @@ from fraud.cli.exposure_events import NamesOption
 from fraud.cli.exposure_events import app as events
 from fraud.cli.options import member, parse_day
 from fraud.cli.wiring import make_clock, make_tokenizer, open_store
+from fraud.clock import now_ms
 from fraud.compromise import CompromisedEntity, DataElements, EntityRole, ExposureWindow, WindowPrecision
 from fraud.compromise_disclosure import refuse_telling_id
 from fraud.errors import InvalidInputError
@@ -63,7 +64,7 @@ def create(
         member(WindowPrecision, precision, "precision"),
     )
     leaked = DataElements.from_names([item.strip() for item in elements.split(",")])
-    now = int(make_clock(settings, engine).now().timestamp() * 1000)
+    now = now_ms(make_clock(settings, engine))
     with write(engine) as connection:
         made = create_compromise_event(
             connection,
@@ -106,7 +107,7 @@ def import_file(
         parsed = parse_alert_file(
             stream, tokenizer=make_tokenizer(settings), guard=PanGuard.from_settings(settings.portfolio)
         )
-    now = int(make_clock(settings, engine).now().timestamp() * 1000)
+    now = now_ms(make_clock(settings, engine))
     with write(engine) as connection:
         report = import_exposed_cards(connection, event_id, file.name, parsed, getpass.getuser(), now)
     if report.no_op:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from fraud.cli.options import member, parse_day
 from fraud.cli.wiring import make_clock, open_store
+from fraud.clock import now_ms
 from fraud.compromise import (
     CompromiseStatus,
     DataElements,
@@ -218,7 +219,7 @@ def _tell(effect: AmendmentEffect, watched: int) -> None:
 def _change(step: Callable[[Connection, int, str], CompromiseEventView]) -> None:
     settings = load_settings()
     engine = open_store(settings, migrate=True)
-    now = int(make_clock(settings, engine).now().timestamp() * 1000)
+    now = now_ms(make_clock(settings, engine))
     with write(engine) as connection:
         event = step(connection, now, getpass.getuser())
     typer.echo(

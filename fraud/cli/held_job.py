@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from fraud.cli.operators import actor, now_ms
+from fraud.cli.operators import actor
+from fraud.clock import now_ms
 from fraud.errors import ConflictError
 from fraud.store.database import write
 from fraud.store.jobs import LeaseLostError, claim_job, ensure_job, give_back_job, renew_lease

@@ -19,8 +19,8 @@ from fraud.cli.history import (
     shown_progress,
     time_words,
 )
-from fraud.cli.operators import now_ms, print_json, print_table, store
-from fraud.cli.wiring import make_snapshots
+from fraud.cli.operators import print_json, print_table, store
+from fraud.clock import now_ms
 from fraud.settings import load_settings
 from models.evaluability import NotEvaluable, not_evaluable
 from streams.archive import ArchiveTable
@@ -28,6 +28,7 @@ from streams.history import CheckReport, ImportReport, check, load_mapping, run_
 from streams.history.importing import ImportJob
 from streams.history.lineage import read_lineage
 from streams.seeding import StreamStart
+from streams.snapshots import Snapshots
 
 
 def check_files(mapping_file: Path, until: str | None, rows: int | None, *, as_json: bool) -> None:
@@ -77,7 +78,7 @@ def import_files(mapping_file: Path, until: str | None, *, archive_only: bool, a
         stream_from=log.first_record_at,
     )
     with store(settings) as engine, shown_progress(as_json) as told:
-        start = StreamStart(engine, make_snapshots(settings, engine), log.keys, log.beginnings)
+        start = StreamStart(engine, Snapshots.from_settings(settings, engine), log.keys, log.beginnings)
         report = run_import(job, None if archive_only else start, told)
     if as_json:
         print_json(asdict(report))

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from fraud.cli.operators import actor, print_json, print_table
 from fraud.cli.wiring import make_clock, open_store
+from fraud.clock import now_ms
 from fraud.settings import Settings
 from fraud.store.database import read, write
 from fraud.store.import_findings import EXCLUSIVE, Finding
@@ -92,7 +93,7 @@ def open_with_clock(settings: Settings) -> Iterator[tuple[Engine, Callable[[], i
     engine = open_store(settings, migrate=True)
     clock = make_clock(settings, engine)
     try:
-        yield engine, lambda: int(clock.now().timestamp() * 1000)
+        yield engine, lambda: now_ms(clock)
     finally:
         engine.dispose()
 

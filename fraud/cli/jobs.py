@@ -11,8 +11,9 @@ from typing import Annotated, Final
 import typer
 
 from fraud.cli import lookback, watchlist
-from fraud.cli.operators import AsJson, now_ms, print_json, print_table, store
+from fraud.cli.operators import AsJson, print_json, print_table, store
 from fraud.cli.wiring import open_store
+from fraud.clock import now_ms
 from fraud.logs import configure_logging
 from fraud.settings import load_settings
 from fraud.store.database import read, write

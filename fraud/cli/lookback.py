@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from sqlalchemy import Engine
 
 from fraud.cli.held_job import held_job
-from fraud.cli.operators import AsJson, Reason, actor, now_ms, print_json, print_table, store
+from fraud.cli.operators import AsJson, Reason, actor, print_json, print_table, store
 from fraud.cli.wiring import load_champion, make_clock
+from fraud.clock import now_ms
 from fraud.logs import configure_logging
 from fraud.lookback import RunStatus
 from fraud.policy import Policy

@@ -17,7 +17,6 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from fraud.cli.wiring import open_store
-from fraud.clock import SystemClock
 from fraud.settings import KafkaSettings, Settings
 from fraud.store.records import PartitionKey
 from streams.kafka import topic_id
@@ -33,11 +32,6 @@ _PIPE_WIDTH = 240
 def actor() -> str:
     """Who gives this command, for the audit log: the account on this machine."""
     return f"{getpass.getuser()}@{socket.gethostname()}"[:128]
-
-
-def now_ms() -> int:
-    """The machine's time in epoch milliseconds: what operators do happens now, whatever time the stream tells."""
-    return int(SystemClock().now().timestamp() * 1000)
 
 
 @contextmanager

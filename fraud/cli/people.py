@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fraud.cli.wiring import make_clock, open_store
+from fraud.clock import now_ms
 from fraud.settings import load_settings
 from fraud.store.database import write
 from fraud.store.people import create_api_token, create_user
@@ -29,7 +30,7 @@ def user_create(
     """Create a user. The password is asked for, at least 12 characters."""
     settings = load_settings()
     engine = open_store(settings, migrate=True)
-    now = int(make_clock(settings, engine).now().timestamp() * 1000)
+    now = now_ms(make_clock(settings, engine))
     with write(engine) as connection:
         create_user(connection, username, name, password, role, now)
     typer.echo(f"user {username} created with role {role}")
@@ -43,6 +44,6 @@ def token_create(
     """Create an API token and print it, this once: only its digest is stored."""
     settings = load_settings()
     engine = open_store(settings, migrate=True)
-    now = int(make_clock(settings, engine).now().timestamp() * 1000)
+    now = now_ms(make_clock(settings, engine))
     with write(engine) as connection:
         typer.echo(create_api_token(connection, user, name, now))

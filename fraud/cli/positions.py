@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fraud.cli.operators import AsJson, Partition, Reason, actor, now_ms, partition_key, print_json, print_table, store
+from fraud.cli.operators import AsJson, Partition, Reason, actor, partition_key, print_json, print_table, store
+from fraud.clock import now_ms
 from fraud.errors import InvalidInputError
 from fraud.settings import load_settings
 from fraud.store.database import read, write

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from fraud.cards import card_keys, is_card_ref
 from fraud.cli.history import look_at_log, profile_settings, shown_progress, time_words
-from fraud.cli.operators import AsJson, now_ms, print_json, print_table, store
-from fraud.cli.wiring import make_snapshots
+from fraud.cli.operators import AsJson, print_json, print_table, store
+from fraud.clock import now_ms
 from fraud.errors import InvalidInputError, MimamoriError, NotFoundError
 from fraud.settings import Settings, load_settings
 from fraud.store.database import read
@@ -52,7 +52,7 @@ def show(
         _show_card(settings, card_ref, as_json=as_json)
         return
     with store(settings) as engine:
-        snapshots = make_snapshots(settings, engine)
+        snapshots = Snapshots.from_settings(settings, engine)
         rows = [_partition(engine, snapshots, key, count=cards) for key in _keys(settings)]
     history_from = history_start(archived_days(ArchiveTable.from_settings(settings)))
     off = not_evaluable(None, history_from, now_ms())
@@ -94,7 +94,7 @@ def rebuild(
         job = StateRebuild(
             engine=engine,
             table=ArchiveTable.from_settings(settings),
-            snapshots=make_snapshots(settings, engine),
+            snapshots=Snapshots.from_settings(settings, engine),
             settings=profile_settings(settings, len(log.keys)),
             dedupe_window=settings.stream.dedupe_window,
             payloads=log_payloads(settings.kafka),
@@ -188,7 +188,7 @@ def _show_card(settings: Settings, card_ref: str, *, as_json: bool) -> None:
     # The card's own partition first; where records are keyed by account it is any.
     own = partition_of(card_ref.encode(), len(keys))
     with store(settings) as engine:
-        snapshots = make_snapshots(settings, engine)
+        snapshots = Snapshots.from_settings(settings, engine)
         for key in sorted(keys, key=lambda item: item.partition != own):
             checkpoint = _newest(engine, key)
             if checkpoint is None:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from fraud.cli.options import parse_day
 from fraud.cli.wiring import open_store
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.codes import country_numbers
 from fraud.settings import Settings, load_settings
 from fraud.store.records import PartitionKey
@@ -29,6 +29,7 @@ from models.state import CardStates
 from models.training import TrainedModel, TrainingSettings, train
 from streams.kafka import topic_id
 from streams.seeding import seed_state
+from streams.snapshots import Snapshots
 
 app = typer.Typer(help="Train a model.", no_args_is_help=True)
 models_app = typer.Typer(help="The model registry.", no_args_is_help=True)
@@ -91,7 +92,7 @@ def train_with_progress(
 
 def publish_model(settings: Settings, trained: TrainedModel, name: str) -> str:
     """Store the bundle and make it the champion; its digest."""
-    now = int(SystemClock().now().timestamp() * 1000)
+    now = now_ms()
     bundle = save_bundle(trained, settings.models_dir, name=name, created_at=now)
     set_champion(settings.models_dir, bundle.digest)
     return bundle.digest
@@ -105,7 +106,7 @@ def warm_workers(settings: Settings, engine: Engine, columns: Columns, states: C
         PartitionKey(kafka.group_id, identity, kafka.transactions_topic, number) for number in range(kafka.partitions)
     ]
     latest = int(columns["occurred_at"].max())
-    seed_state(engine, settings.snapshots_dir, keys, columns, states, latest)
+    seed_state(Snapshots.from_settings(settings, engine), keys, columns, states, latest)
 
 
 @models_app.command("list")

@@ -21,7 +21,6 @@ from models.registry import champion
 from models.scoring import Scorer
 from models.thresholds import threshold_for_rate
 from streams.archive import ArchiveTable, ArchiveWriter
-from streams.objects import open_object_store
 from streams.observer import WorkerObserver
 from streams.pipeline import Pipeline
 from streams.reference import References
@@ -116,12 +115,6 @@ def make_policy(settings: Settings, bundle: ModelBundle, *, with_labels: bool) -
     )
 
 
-def make_snapshots(settings: Settings, engine: Engine) -> Snapshots:
-    """The snapshots of card state, where the settings say."""
-    store = open_object_store(settings.snapshots_root, settings.snapshots.storage_options)
-    return Snapshots(engine, store, settings.stream.checkpoints_kept, settings.stream.dedupe_window)
-
-
 def make_worker(settings: Settings, engine: Engine, observer: WorkerObserver | None = None) -> Worker:
     """A worker with the champion model and the policy for the settings' budgets."""
     guard = PanGuard.from_settings(settings.portfolio)
@@ -139,4 +132,4 @@ def make_worker(settings: Settings, engine: Engine, observer: WorkerObserver | N
         None if first_day is None else int(datetime.combine(first_day, time.min, UTC).timestamp()) * 1_000,
     )
     archive = ArchiveWriter(ArchiveTable.from_settings(settings))
-    return Worker(settings, engine, pipeline, references, make_snapshots(settings, engine), archive, observer)
+    return Worker(settings, engine, pipeline, references, Snapshots.from_settings(settings, engine), archive, observer)

@@ -34,7 +34,7 @@ metadata = MetaData(
 
 CARD_REF = String(80)
 TOPIC_ID = String(36)
-_BIG_KEY = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+BIG_KEY = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
 # --- the stream -----------------------------------------------------------------------------------------------------
 
@@ -42,7 +42,7 @@ _BIG_KEY = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows b
 reference_set = Table(
     "reference_set",
     metadata,
-    Column("reference_set_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("reference_set_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("digest", String(64), nullable=False, unique=True),
     Column("exposure_version", BigInteger, nullable=False),
     Column("model_digest", String(64)),
@@ -87,7 +87,7 @@ activation = Table(
 checkpoint = Table(
     "checkpoint",
     metadata,
-    Column("checkpoint_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("checkpoint_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("group_id", String(128), nullable=False),
     Column("topic_id", TOPIC_ID, nullable=False),
     Column("partition", Integer, nullable=False),
@@ -131,7 +131,7 @@ security_incident = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("outbox_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("outbox_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("message_id", String(64), nullable=False, unique=True),
     Column("topic", String(249), nullable=False),
     Column("key", CARD_REF),
@@ -160,7 +160,7 @@ outbox_delivery = Table(
 job = Table(
     "job",
     metadata,
-    Column("job_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("job_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("kind", String(40), nullable=False),
     Column("subject", String(128), nullable=False),
     Column("status", String(16), nullable=False),
@@ -213,7 +213,7 @@ compromise_event = Table(
 compromised_entity = Table(
     "compromised_entity",
     metadata,
-    Column("compromised_entity_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("compromised_entity_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), nullable=False, index=True),
     Column("name", String(200), nullable=False),
     Column("role", String(20), nullable=False),  # merchant, processor, supplier
@@ -291,7 +291,7 @@ exposure_match = Table(
 case = Table(
     "review_case",
     metadata,
-    Column("case_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("case_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("card_lineage", CARD_REF, nullable=False),
     Column("card_ref", CARD_REF, nullable=False, index=True),
     Column("status", String(20), nullable=False),
@@ -371,7 +371,7 @@ detection_compromise_event = Table(
 case_event = Table(
     "case_event",
     metadata,
-    Column("case_event_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("case_event_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("case_id", ForeignKey("review_case.case_id"), nullable=False, index=True),
     Column("at", BigInteger, nullable=False),
     Column("actor", String(64), nullable=False),

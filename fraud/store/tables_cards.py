@@ -17,13 +17,13 @@ from sqlalchemy import (
     text,
 )
 
-from fraud.store.tables import _BIG_KEY, CARD_REF, metadata
+from fraud.store.tables import BIG_KEY, CARD_REF, metadata
 
 # One import of exposed cards, from the dry run on. What it has found stays until it is published or discarded.
 exposure_import = Table(
     "exposure_import",
     metadata,
-    Column("import_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("import_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), nullable=False, index=True),
     Column("status", String(16), nullable=False),  # STAGING, STAGED, PUBLISHED, DISCARDED, FAILED
     Column("provenance", String(20), nullable=False),  # ALERT_FILE, ARCHIVE, MANUAL
@@ -95,7 +95,7 @@ card_reference = Table(
 card_reference_load = Table(
     "card_reference_load",
     metadata,
-    Column("load_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("load_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("name", String(200), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("rows", BigInteger, nullable=False),
@@ -130,7 +130,7 @@ card_lineage_history = Table(
 exposure_review = Table(
     "exposure_review",
     metadata,
-    Column("review_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("review_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("decision", String(16)),  # EXTENDED, RELEASED; none while it is open

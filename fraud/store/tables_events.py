@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, String, Table, Text, UniqueConstraint
 
-from fraud.store.tables import metadata
-
-_BIG_KEY = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+from fraud.store.tables import BIG_KEY, metadata
 
 # An event as it was known at each version. Rows are only added. Where two versions have the same window and tier, they
 # have the same exposure version: the one from which the stream works with them.
@@ -43,7 +41,7 @@ compromise_event_version = Table(
 compromise_fact = Table(
     "compromise_fact",
     metadata,
-    Column("compromise_fact_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("compromise_fact_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), nullable=False, index=True),
     Column("kind", String(40), nullable=False),
     Column("happened_on", String(10), nullable=False),
@@ -60,7 +58,7 @@ compromise_fact = Table(
 scheme_alert = Table(
     "scheme_alert",
     metadata,
-    Column("scheme_alert_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("scheme_alert_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), nullable=False),
     Column("source", String(40), nullable=False),
     Column("external_id", String(128), nullable=False),  # theirs

@@ -15,15 +15,13 @@ from sqlalchemy import (
     text,
 )
 
-from fraud.store.tables import CARD_REF, TOPIC_ID, metadata
-
-_BIG_KEY = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+from fraud.store.tables import BIG_KEY, CARD_REF, TOPIC_ID, metadata
 
 # One for each change of who is exposed: the cards of one event that this exposure version added or changed.
 lookback_run = Table(
     "lookback_run",
     metadata,
-    Column("lookback_run_id", _BIG_KEY, primary_key=True, autoincrement=True),
+    Column("lookback_run_id", BIG_KEY, primary_key=True, autoincrement=True),
     Column("compromise_event_id", ForeignKey("compromise_event.compromise_event_id"), nullable=False),
     Column("exposure_version", BigInteger, nullable=False),
     Column("reason", String(40), nullable=False),  # IMPORT, AMENDMENT, ...

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from deltalake._internal import DeltaFileSystemHandler
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from fraud.clock import now_ms
 from fraud.errors import ConfigurationError, ConflictError, MimamoriError, NotFoundError
 from fraud.settings import Settings
 from streams.archive.schema import ARCHIVE_VERSION, FILE_COLUMNS, PARTITION_COLUMN, STATISTICS_COLUMNS, delta_schema
@@ -139,7 +139,7 @@ class ArchiveTable:
         path = f"{PARTITION_COLUMN}={day.isoformat()}/{name}-{uuid.uuid4().hex[:16]}.parquet"
         self._put(path, data)
         file = DataFile(path, day, len(data), len(frame), hashlib.sha256(data).hexdigest())
-        return file, AddAction(path, len(data), _partition(day), _now_ms(), data_change=True, stats=_statistics(frame))
+        return file, AddAction(path, len(data), _partition(day), now_ms(), data_change=True, stats=_statistics(frame))
 
     def commit(
         self,
@@ -228,7 +228,7 @@ def application_id(topic_id: str, partition: int) -> str:
 
 def remove_action(file: DataFile, *, data_change: bool) -> RemoveAction:
     """Makes a visible file invisible; `data_change` is false where its rows live on in another file."""
-    return RemoveAction(file.path, data_change, _now_ms(), file.size, _partition(file.day))
+    return RemoveAction(file.path, data_change, now_ms(), file.size, _partition(file.day))
 
 
 def _sync(path: Path) -> None:
@@ -253,7 +253,3 @@ def _statistics(frame: pl.DataFrame) -> str:
         "nullCount": columns.null_count().row(0, named=True),
     }
     return json.dumps(statistics)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from fraud.clock import Clock, SystemClock
+from fraud.clock import Clock, SystemClock, now_ms
 from streams.archive.rows import ArchiveRows, to_frame
 from streams.archive.schema import PARTITION_COLUMN
 from streams.archive.segments import Buffer, NewFile, Part, Place, Segment, SegmentInfo, cut_rows
@@ -207,12 +207,12 @@ class ArchiveWriter:
 
     def _write_files(self, segment: Segment, starts: Mapping[Place, int]) -> list[NewFile]:
         """One file a day, with the rows of all partitions that have a start, from there on."""
-        now_ms = int(self._clock.now().timestamp() * 1000)
+        written_at = now_ms(self._clock)
         frames = []
         for (topic_id, partition), start in starts.items():
             rows = cut_rows(segment.parts[topic_id, partition].rows, start)
             if rows:
-                frames.append(to_frame(ArchiveRows.concatenate(rows), topic_id, partition, now_ms))
+                frames.append(to_frame(ArchiveRows.concatenate(rows), topic_id, partition, written_at))
         files = []
         for day, frame in _by_day(frames):
             file, action = self._table.write_file(frame, day, "segment")

@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.compromise import DataElements, ExposureWindow
 from fraud.errors import ConfigurationError
 from fraud.settings import Settings, load_settings
@@ -164,7 +164,7 @@ def _mark(engine: Engine, settings: Settings) -> None:
         vector=None,
     )
     with write(engine) as connection:
-        create_compromise_event(connection, event, int(SystemClock().now().timestamp() * 1000))
+        create_compromise_event(connection, event, now_ms())
 
 
 def _make_topic(settings: Settings) -> None:

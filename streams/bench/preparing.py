@@ -10,7 +10,7 @@ import numpy as np
 
 from fraud.alert_files import ParsedAlertFile, ParsedCard
 from fraud.cards import card_keys
-from fraud.clock import SystemClock
+from fraud.clock import now_ms
 from fraud.store.database import write
 from fraud.store.exposure import import_exposed_cards
 from fraud.transactions import Columns
@@ -20,6 +20,7 @@ from streams.bench.traffic import Traffic, made_up_references
 from streams.kafka import make_producer
 from streams.publishing import publish
 from streams.seeding import seed_state
+from streams.snapshots import Snapshots
 
 Progress = Callable[[int], None]
 
@@ -40,7 +41,7 @@ def expose_cards(place: Place, traffic: Traffic, exposed: int, progress: Progres
     known = traffic.exposed_refs().tolist()
     others = made_up_references("exposed", traffic.size.seed, max(0, exposed - len(known))).tolist()
     refs = known + others
-    now = int(SystemClock().now().timestamp() * 1000)
+    now = now_ms()
     for start in range(0, len(refs), _IMPORTED_AT_ONCE):
         part = refs[start : start + _IMPORTED_AT_ONCE]
         file = ParsedAlertFile(
@@ -62,5 +63,6 @@ def seed_cards(place: Place, traffic: Traffic, simulated: CardStates) -> int:
     states = traffic.states(simulated)
     columns = Columns({"card_ref": traffic.card_refs, "card_key": card_keys(traffic.card_refs)}, len(traffic.card_refs))
     latest = int(traffic.simulation.parameters.monitoring_starts_at)
-    seed_state(place.engine, place.settings.snapshots_dir, place.partition_keys(), columns, states, latest)
+    snapshots = Snapshots.from_settings(place.settings, place.engine)
+    seed_state(snapshots, place.partition_keys(), columns, states, latest)
     return len(np.unique(states.keys))

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from fraud.lookback import decide_afterwards, is_scored
@@ -23,7 +22,7 @@ from fraud.store.records import (
 from streams.archive import ArchiveRows
 from streams.archive.rows import from_frame
 from streams.exposure_index import ExposureIndex, RowMatch
-from streams.pipeline import detection_id
+from streams.pipeline import detection_id, finite, match_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +98,19 @@ class Judge:
         ]
         batch = ScoredBatch(columns, {}, found.rows.probability, found.rows.anomaly, exposure)
         matched = dict.fromkeys(match.row for match in matches)
+        transactions = dict(zip(matched, columns.rows(list(matched)), strict=True))
         event_ids = columns["event_id"]
         made = {
-            decision.row: self._detection(decision, batch, found, models, now)
+            decision.row: self._detection(decision, batch, transactions[decision.row], found, models, now)
             for decision in decide_afterwards(batch, self.policy, self.quiet)
             if decision.row in matched and event_ids[decision.row] not in detected
         }
         scored = is_scored(batch)
-        transactions = dict(zip(matched, columns.rows(list(matched)), strict=True))
+        known = {**detected, **{item.event_id: item.detection_id for item in made.values()}}
+        offsets = found.rows.offsets
         records = [
-            _match(match, batch, found, transactions[match.row], made.get(match.row), detected) for match in matches
+            match_record(match, batch, transactions[match.row], int(offsets[match.row]), known, LOOKBACK)
+            for match in matches
         ]
         effects = self._effects(zip(matches, records, strict=True), made, found, reference_set_id, now)
         return Findings(effects, sum(1 for row in matched if not scored[row]))
@@ -146,7 +148,13 @@ class Judge:
         return effects
 
     def _detection(
-        self, decision: Decision, batch: ScoredBatch, found: FoundRows, models: Mapping[int, str | None], now: int
+        self,
+        decision: Decision,
+        batch: ScoredBatch,
+        transaction: dict[str, Any],
+        found: FoundRows,
+        models: Mapping[int, str | None],
+        now: int,
     ) -> DetectionRecord:
         row, columns = decision.row, batch.columns
         event_id, card_ref = columns["event_id"][row], columns["card_ref"][row]
@@ -161,13 +169,13 @@ class Judge:
             compromise_event_ids=batch.exposure.compromise_event_ids[row],
             occurred_at=int(columns["occurred_at"][row]),
             detected_at=now,
-            probability=_finite(batch.probability[row]),
-            anomaly=_finite(batch.anomaly[row]),
+            probability=finite(batch.probability[row]),
+            anomaly=finite(batch.anomaly[row]),
             expected_loss_minor=decision.expected_loss_minor,
             priority_reason=decision.priority_reason,
             reasons=[reason.as_json() for reason in decision.reasons],
             counter_evidence=[reason.as_json() for reason in decision.counter_evidence],
-            transaction=columns.row(row),
+            transaction=transaction,
             recent_events=[],
             features=b"",  # only their digest is archived
             features_digest=f"{int(found.rows.digests[row]):016x}",
@@ -176,34 +184,3 @@ class Judge:
             due_at=now + self.case_due_ms,
             fraud_probability=decision.fraud_probability,
         )
-
-
-def _match(
-    match: RowMatch,
-    batch: ScoredBatch,
-    found: FoundRows,
-    transaction: dict[str, Any],
-    made: DetectionRecord | None,
-    detected: Mapping[str, str],
-) -> ExposureMatchRecord:
-    row = match.row
-    event_id = transaction["event_id"]
-    return ExposureMatchRecord(
-        event_id=event_id,
-        compromise_event_id=match.exposure.compromise_event_id,
-        card_ref=transaction["card_ref"],
-        kind=match.kind,
-        tier=match.exposure.tier,
-        days_since_window=match.days_since_window,
-        occurred_at=int(batch.columns["occurred_at"][row]),
-        transaction=transaction,
-        probability=_finite(batch.probability[row]),
-        anomaly=_finite(batch.anomaly[row]),
-        detection_id=made.detection_id if made is not None else detected.get(event_id),
-        offset=int(found.rows.offsets[row]),
-        origin=LOOKBACK,
-    )
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

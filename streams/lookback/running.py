@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from fraud.cards import card_keys
-from fraud.clock import Clock
+from fraud.clock import Clock, now_ms
 from fraud.errors import MimamoriError
 from fraud.lookback import PartitionStatus, RunStatus, coverage, run_status
 from fraud.policy import Policy
@@ -35,14 +35,13 @@ from fraud.store.exposure import exposure_version, get_compromise_event
 from fraud.store.jobs import LeaseLostError
 from fraud.store.labels import quiet_patterns
 from fraud.store.lookback import IMPORT_PARTITION, LookbackPartitionView, LookbackRunView
-from fraud.store.operations import ensure_reference_set
 from fraud.store.statements import chunks
 from streams.archive import ArchiveTable
 from streams.archive.table import store_errors
 from streams.lookback.deciding import FoundRows, Judge
 from streams.lookback.scanning import ArchiveSearch, Bounds, Day, Place, archived_offset, import_is_complete
 from streams.pipeline import detection_id
-from streams.wire import DECODER_VERSION
+from streams.reference import record_reference_set
 
 log = structlog.get_logger(__name__)
 
@@ -217,7 +216,8 @@ class Lookbacks:
             log.info("look-back begun", run=run.lookback_run_id, cards=len(keys), rows=sum(total.values()))
             self._reached("begun")
         with self._writing() as connection:
-            reference_set_id = _ensure_set(connection, version, policy, now)
+            # Scores are those of the rows' own sets, so what is decided here is decided without a model.
+            reference_set_id = record_reference_set(connection, version, None, policy, {"lookback": True}, now)
             run = store.get_lookback(connection, run.lookback_run_id)
         bounds = {
             (item.topic_id, item.partition): (item.scanned_offset, item.scanning_to)
@@ -334,7 +334,7 @@ class Lookbacks:
         return _fenced(self._engine, self._fence)
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)
+        return now_ms(self._clock)
 
 
 @contextmanager
@@ -379,19 +379,6 @@ def _keys(card_refs: Iterator[str]) -> NDArray[np.uint64]:
     """64-bit keys: of a million cards eight megabytes, where their references would be two hundred."""
     parts = [card_keys(np.array(chunk, dtype=np.object_)) for chunk in chunks(card_refs, _REFS_AT_ONCE)]
     return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
-
-
-def _ensure_set(connection: Connection, version: int, policy: Policy, now: int) -> int:
-    """The reference set of what is decided here. Scores are those of the rows' own sets, so it has no model."""
-    content = {
-        "exposure_version": version,
-        "model_digest": None,
-        "policy_digest": policy.digest,
-        "policy": {**asdict(policy), "tier_odds": list(policy.tier_odds)},
-        "decoder_version": DECODER_VERSION,
-        "lookback": True,
-    }
-    return ensure_reference_set(connection, version, None, policy.digest, DECODER_VERSION, content, now)
 
 
 def _detected(connection: Connection, event_ids: list[str]) -> dict[str, str]:

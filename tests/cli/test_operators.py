@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
+from command_support import as_json, run
 from kafka import KafkaProducer, TopicPartition
 from sqlalchemy import Engine, insert, select, update
-from typer.testing import CliRunner
 
-from fraud.cli import app
 from fraud.cli.jobs import REGISTRY, STANDING
 from fraud.cli.wiring import make_worker, open_store
 from fraud.errors import ConflictError, InvalidInputError
@@ -121,20 +119,6 @@ def house(stack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     with contextlib.closing(make_producer(settings.kafka)) as producer:
         yield House(settings, engine, producer)
     engine.dispose()
-
-
-def run(*arguments: object) -> Result:
-    """A command that must not end with an error of ours."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def as_json(*arguments: object, code: int = 0) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
 
 
 def test_every_record_is_accounted_for_and_a_gap_is_found(house: House) -> None:

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from command_support import as_json, run
 
-from fraud.cli import app
 from fraud.cli.wiring import make_worker, open_store
 from fraud.errors import ConflictError, InvalidInputError, NotFoundError
 from fraud.settings import Settings, load_settings
@@ -78,19 +76,6 @@ def deployed(stack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Set
     settings = load_settings()
     create_topics(settings.kafka)
     return settings
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def as_json(*arguments: object, code: int = 0) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
 
 
 def publish_and_work(settings: Settings, count: int) -> None:

@@ -22,4 +22,17 @@ def test_rows_are_what_row_gives_one_by_one() -> None:
     columns = Columns(values, 3)
     assert columns.rows([2, 0, 1]) == [columns.row(2), columns.row(0), columns.row(1)]
     assert columns.rows([]) == []
+    assert columns.rows([1, 2]) == [
+        {"event_id": "b", "network_score": 0.5},
+        {
+            "event_id": "c",
+            "channel": "atm",
+            "network_score": 0.0,
+            "amount_minor": 12,
+            "mcc": "0001",
+            "merchant_country": "US",
+            "billing_currency": "USD",
+            "approved": False,
+        },
+    ]
     assert columns.row(0)["channel"] == "ecommerce"

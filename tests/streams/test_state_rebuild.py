@@ -14,7 +14,6 @@ from sqlalchemy import delete, update
 from worker_support import NOW, Deployment, differences, projection
 
 from fraud.cli.history import look_at_log, profile_settings
-from fraud.cli.wiring import make_snapshots
 from fraud.errors import ConflictError, NotFoundError
 from fraud.store.database import read, write
 from fraud.store.effects import list_positions
@@ -25,6 +24,7 @@ from streams.history import load_mapping, run_import
 from streams.history.importing import ImportJob
 from streams.seeding import StreamStart
 from streams.simulator import Simulation
+from streams.snapshots import Snapshots
 from streams.state_rebuild import Rebuilt, StateRebuild, differing_cards, log_payloads
 
 Deploy = Callable[..., Deployment]
@@ -47,7 +47,7 @@ def rebuilding(deployment: Deployment, **changes: Any) -> StateRebuild:
     options: dict[str, Any] = {
         "engine": deployment.engine,
         "table": ArchiveTable.from_settings(settings),
-        "snapshots": make_snapshots(settings, deployment.engine),
+        "snapshots": Snapshots.from_settings(settings, deployment.engine),
         "settings": profile_settings(settings, settings.kafka.partitions),
         "dedupe_window": settings.stream.dedupe_window,
         "payloads": log_payloads(settings.kafka),
@@ -83,7 +83,9 @@ def import_history(
         }
         | changes
     )
-    start = StreamStart(deployment.engine, make_snapshots(settings, deployment.engine), log.keys, log.beginnings)
+    start = StreamStart(
+        deployment.engine, Snapshots.from_settings(settings, deployment.engine), log.keys, log.beginnings
+    )
     return run_import(job, None if archive_only else start, silent)
 
 
@@ -94,7 +96,7 @@ def test_what_is_rebuilt_is_what_the_worker_had(stack: Any, deploy: Deploy, simu
     deployment.publish(again)  # duplicates within the window or beyond it: state counts what the stream counted
     deployment.publish_raw([(b"nobody", b"no json"), (None, b"{}")])
     work(deployment)
-    job, snapshots = rebuilding(deployment), make_snapshots(deployment.settings, deployment.engine)
+    job, snapshots = rebuilding(deployment), Snapshots.from_settings(deployment.settings, deployment.engine)
     for key in look_at_log(deployment.settings).keys:
         verified = job.verify(key)
         assert verified.differing == 0
@@ -113,7 +115,7 @@ def test_imported_history_comes_first_and_the_stream_goes_on_from_it(
     assert report.rows == len(simulation.history)
     part(deployment, simulation, 0, 0.3)
     work(deployment)
-    job, snapshots = rebuilding(deployment), make_snapshots(deployment.settings, deployment.engine)
+    job, snapshots = rebuilding(deployment), Snapshots.from_settings(deployment.settings, deployment.engine)
     seen = 0
     for key in look_at_log(deployment.settings).keys:
         assert job.verify(key).differing == 0
@@ -229,7 +231,7 @@ def test_ids_whose_payload_the_log_no_longer_has_are_known_all_the_same(
     part(deployment, simulation, 0, 0.3)
     work(deployment)
     key = look_at_log(deployment.settings).keys[0]
-    snapshots = make_snapshots(deployment.settings, deployment.engine)
+    snapshots = Snapshots.from_settings(deployment.settings, deployment.engine)
     saved, _ = snapshots.load(key, 99, 10**9)
     cut = saved.next_offset - 100
     full = log_payloads(deployment.settings.kafka)
